@@ -1,0 +1,1 @@
+"""facectl's exporter: a run in, files out that answer as it does."""

@@ -1,0 +1,114 @@
+"""From a Keras model to ONNX: float32, and int8 with scales and zero points in the graph (QDQ)."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime.errors import MissingExtraError
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
+
+OPSET = 18  # of those that tf2onnx writes, the newest that ONNX Runtime's quantizer takes
+INPUT, OUTPUT, BATCH = "pixels", "probabilities", "N"
+
+# Scaling of the pixels and the softmax are not among them: they stay float.
+_QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
+
+
+def write_fp32(model: Any, spec: ModelSpec, path: Path) -> None:
+    """Convert a Keras model (uint8 N × height × width × 3 → float32 N × size) with a batch dimension left open."""
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    shape = (None, spec.input.height, spec.input.width, 3)
+    traced = tf.function(lambda pixels: {OUTPUT: model(pixels, training=False)})
+    with _quiet():
+        graph, _ = tf2onnx.convert.from_function(
+            traced, input_signature=[tf.TensorSpec(shape, tf.uint8, name=INPUT)], opset=OPSET
+        )
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, path)
+
+
+def write_int8(fp32: Path, batches: Iterable[npt.NDArray[np.uint8]], path: Path, scratch: Path) -> None:
+    """Quantize statically: uint8 activations by min-max over `batches`, int8 weights per channel.
+
+    `batches`: uint8 N × height × width × 3 each, of training images. `scratch`: a folder for intermediate files.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
+        def __init__(self) -> None:
+            self._batches = iter(batches)
+
+        def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    prepared = scratch / "prepared.onnx"
+    with _quiet():
+        quant_pre_process(fp32, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTIZED_OPS),
+            nodes_to_exclude=_nodes_before_the_first_layer(prepared),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+
+
+def write_spec(path: Path, spec: ModelSpec) -> None:
+    """Put `spec` into an ONNX file's metadata, in the place of one that is there."""
+    import onnx
+
+    model = onnx.load(path)
+    others = [entry for entry in model.metadata_props if entry.key != SPEC_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(others)
+    model.metadata_props.add(key=SPEC_KEY, value=encode(spec))
+    onnx.save(model, path)
+
+
+def require_packages() -> None:
+    """Raise `MissingExtraError` where a package that exporting needs is not installed."""
+    try:
+        import onnx
+        import onnxruntime
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"exporting needs {error.name}; install it with: pip install 'facectl[export,cpu]'") from error
+
+
+def _nodes_before_the_first_layer(path: Path) -> list[str]:
+    """Name the nodes that scale the pixels: all that come before the first convolution or matrix product."""
+    import onnx
+
+    names = []
+    for node in onnx.load(path).graph.node:
+        if node.op_type in ("Conv", "MatMul", "Gemm"):
+            return names
+        names.append(node.name)
+    return names
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the converters' remarks: what matters is measured by the gate."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

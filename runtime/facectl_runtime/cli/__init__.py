@@ -1,0 +1,123 @@
+"""The `facectl` command: finds the command asked for, runs it, and turns errors into one line and an exit code.
+
+A command is a module loaded only when it is called. Other packages add theirs by entry points of the group
+`facectl.commands`, looked up only when a name is not runtime's own, or when help lists them all.
+"""
+
+import os
+import sys
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from facectl_runtime import __version__
+from facectl_runtime.errors import FacectlError
+
+INTERRUPTED = 130
+OWN = ("predict", "evaluate", "verify", "inspect")
+
+
+class _OnDemand(TyperGroup):
+    """A group that loads a command when it is asked for, so that one command pays for no other's imports."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        return [*OWN, *sorted(_handed_in())]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        if cmd_name in OWN:
+            found = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        elif entry := _handed_in().get(cmd_name):
+            found = entry.load()
+        else:
+            return None
+        return _as_command(found, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if not args[0].startswith("-") and args[0] not in OWN:
+            self.commands = dict.fromkeys(self.list_commands(ctx))  # type: ignore[assignment]  # names to suggest from
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:  # who read stdout has had enough: nothing went wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        return result
+
+
+def _handed_in() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group="facectl.commands")}
+
+
+def _as_command(found: Any, name: str) -> Any:
+    """Make a Typer command of a function, or a group of a Typer app."""
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_command(found)
+        group.name = name
+        return group
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    single.command(name)(found)
+    return typer.main.get_command(single)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"facectl {__version__}")
+        raise typer.Exit
+
+
+def _app() -> Any:
+    app = typer.Typer(
+        cls=_OnDemand, name="facectl", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def facectl(
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),  # noqa: ARG001
+    ) -> None:
+        """From a folder of photographs to a small model that gives the same answer everywhere.
+
+        The path: facectl train zoo --data PHOTOS, facectl export runs/zoo, facectl predict runs/zoo/export/zoo.onnx IMAGE.
+        """
+
+    return typer.main.get_command(app)
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and give its exit code; errors are printed on stderr, one line each."""
+    try:
+        result = _app()(arguments, prog_name="facectl", standalone_mode=False)
+    except FacectlError as error:
+        return _say(str(error), error.exit_code)
+    except typer.TyperException as error:
+        return _say(_usage(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
+    if result == INTERRUPTED:
+        return _say("interrupted", INTERRUPTED)
+    return result if isinstance(result, int) else 0
+
+
+def main() -> None:
+    """Run the command line that the process was given, and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def _usage(error: typer.TyperException) -> str:
+    """Say a usage error in one line, with where to read more; help asked for by giving no argument comes whole."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None or type(error).__name__ == "NoArgsIsHelpError":
+        return message
+    return f"{message.rstrip('.')}; see: {context.command_path} --help"
+
+
+def _say(message: str, code: int) -> int:
+    print(f"facectl: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,92 @@
+"""`facectl evaluate`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facectl_runtime.classifier import read_spec
+from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
+from facectl_runtime.devices import parse_device
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.evaluate import Evaluation, answer_labelled, evaluation
+from facectl_runtime.labelled import PARTS, Image, class_folders, presplit, read_split
+from facectl_runtime.progress import progress
+
+
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[Path | None, typer.Option(help="A folder with one folder of images a class.")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="A run's split.json: only the images of --part. A run folder uses its own.")
+    ] = None,
+    part: Annotated[str, typer.Option(metavar="|".join(PARTS), help="Which part of a split.")] = "test",
+    device: DeviceOption = "auto",
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Measure accuracy on labelled images: 95 % interval, precision and recall per class, confusion matrix.
+
+    A run folder without --data is measured on its own test split. Images that a model was trained on flatter it: give
+    an exported file `--split RUN/split.json`, or photographs of another day.
+    """
+    import msgspec
+
+    asked = parse_device(device)
+    spec = read_spec(model)
+    if split is None and data is None and model.is_dir():
+        split = model / "split.json"
+    root, images = _images(data, split, part)
+    engine = format_of(model).open(model, spec, asked)
+    with progress(f"evaluating on {engine.device}", len(images), quiet) as advance:
+        answered = answer_labelled(engine, spec.input, spec.labels, root, images, advance)
+    result = evaluation(answered, spec.labels)
+    if json:
+        about = {"model": str(model), "engine": engine.name, "device": engine.device, "device_requested": str(asked)}
+        typer.echo(msgspec.json.encode({**about, **msgspec.to_builtins(result)}).decode())
+    else:
+        typer.echo(_text(result))
+    return ImageError.exit_code if result.unreadable else 0
+
+
+def _images(data: Path | None, split: Path | None, part: str) -> tuple[Path, list[Image]]:
+    if part not in PARTS:
+        raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
+    if split is not None:
+        chosen = read_split(split)
+        return data or Path(chosen.root), chosen.parts[part]  # type: ignore[index]  # checked above
+    if data is None:
+        raise UsageError("an exported file needs --data, a folder with one folder of images a class")
+    parts = presplit(data)
+    return data, parts[part] if parts else class_folders(data)  # type: ignore[index]
+
+
+def _text(result: Evaluation) -> str:
+    from facectl_runtime.output import columns
+
+    low, high = result.interval
+    per_class = [("class", "precision", "recall", "F1", "n")]
+    per_class += [
+        (label, *(("–" if value is None else f"{value:.3f}") for value in (one.precision, one.recall, one.f1)), str(one.n))
+        for label, one in result.per_class.items()
+    ]
+    parts = [
+        f"accuracy {result.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {result.n}",
+        columns(per_class, right=(1, 2, 3, 4)),
+        "confusion (row: true, column: predicted)\n" + _confusion(result),
+    ]
+    parts += [f"left out: {path}: {error}" for path, error in result.unreadable.items()]
+    return "\n\n".join(parts)
+
+
+def _confusion(result: Evaluation) -> str:
+    from facectl_runtime.output import columns
+
+    numbers = [str(number) for number in range(len(result.labels))]
+    rows = [("", "", *numbers)]
+    rows += [
+        (label, number, *(str(count) if count else "·" for count in counts))
+        for label, number, counts in zip(result.labels, numbers, result.confusion, strict=True)
+    ]
+    return columns(rows, right=range(1, len(numbers) + 2))

@@ -1,0 +1,40 @@
+"""Engines: one table from the kind of a MODEL to its format. Other packages add theirs by entry points.
+
+An entry point of the group `facectl.engines` is named for the suffix it serves, without the dot, or `run` for a run
+folder, and gives a `Format`.
+"""
+
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from facectl_runtime.engines import onnx
+from facectl_runtime.engines.base import Engine, Format
+from facectl_runtime.errors import ModelError
+
+__all__ = ["Engine", "Format", "format_of"]
+
+RUN = "run"
+FORMATS = {"onnx": onnx.FORMAT}
+
+
+def format_of(model: Path) -> Format:
+    """Find what reads `model`. Raises `ModelError` for a kind that nothing installed can read, and for a missing one."""
+    if not model.exists():
+        raise ModelError(f"{model}: no such model; give an exported file or a run folder")
+    kind = model.suffix.lower().removeprefix(".")
+    if kind not in FORMATS and model.is_dir() and (model / "spec.json").exists():
+        kind = RUN
+    if kind in FORMATS:
+        return FORMATS[kind]
+    others = {entry.name: entry for entry in entry_points(group="facectl.engines")}
+    if kind in others:
+        return _loaded(others[kind].load())
+    known = ", ".join(sorted(f".{name}" for name in {*FORMATS, *others} - {RUN}))
+    what = "a folder without a spec.json" if model.is_dir() else f"a {model.suffix or 'suffixless'} file"
+    raise ModelError(f"{model}: {what} is not a model; use {known} or a run folder that `facectl train` wrote")
+
+
+def _loaded(candidate: object) -> Format:
+    if not isinstance(candidate, Format):
+        raise ModelError(f"the engine {candidate!r} from an entry point is not a facectl Format; reinstall its package")
+    return candidate

@@ -1,0 +1,36 @@
+"""What an engine and a model format are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime.devices import Device
+from facectl_runtime.spec import ModelSpec
+
+Pixels = npt.NDArray[np.uint8]
+Answers = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A model that is ready to answer."""
+
+    name: str
+    """Program and version, such as `onnxruntime 1.31.1`."""
+    device: str
+    """The device used: `cpu` or `cuda:N`."""
+    infer: Callable[[Pixels], Answers]
+    """uint8 RGB, N × height × width × 3 → float32, N × output size."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of model is read."""
+
+    read_spec: Callable[[Path], ModelSpec]
+    """Raises `ModelError`."""
+    open: Callable[[Path, ModelSpec, Device], Engine]
+    """Raises `ModelError`, and `DeviceError` where the device asked for is not there."""

@@ -1,0 +1,44 @@
+"""What can go wrong, as classes that carry the command line's exit code.
+
+Every message is one line that names the value met, what is allowed and what to do.
+"""
+
+
+class FacectlError(Exception):
+    """Base of all errors that facectl raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(FacectlError, ValueError):
+    """An option, a folder or a recipe asks for what cannot be done."""
+
+    exit_code = 2
+
+
+class MissingExtraError(UsageError, ImportError):
+    """A package that an optional extra brings is not installed."""
+
+
+class ImageError(FacectlError, ValueError):
+    """One input could not be read as an image."""
+
+    exit_code = 3
+
+
+class ModelError(FacectlError, ValueError):
+    """A file or folder is not a usable model."""
+
+    exit_code = 4
+
+
+class GateError(FacectlError):
+    """An exported file does not answer as the trained model does, or no longer as it did."""
+
+    exit_code = 5
+
+
+class DeviceError(FacectlError, RuntimeError):
+    """The device asked for is not there."""
+
+    exit_code = 6

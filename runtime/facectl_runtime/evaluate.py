@@ -1,0 +1,110 @@
+"""Evaluation of a classifier on labelled images."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime import image
+from facectl_runtime.engines import Engine
+from facectl_runtime.engines.base import Pixels
+from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.labelled import Image
+from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
+from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.spec import InputSpec, Metrics
+
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Labelled images with a classifier's answers."""
+
+    images: list[Image]
+    truth: npt.NDArray[np.intp]
+    """N indices into the labels."""
+    probabilities: npt.NDArray[np.float32]
+    """N × classes."""
+    unreadable: list[tuple[str, str]]
+    """(path, error) of the images left out."""
+
+    @property
+    def right(self) -> npt.NDArray[np.bool_]:
+        """N booleans: whether the likeliest class is the true one."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.truth)
+
+
+class PerClass(msgspec.Struct, frozen=True):
+    """Measures of one class, 0 to 1; None where nothing was predicted as it, or nothing of it is there."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    n: int
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """What `facectl evaluate --json` prints."""
+
+    accuracy: float
+    n: int
+    interval: tuple[float, float]
+    """95 % Wilson score interval."""
+    per_class: dict[str, PerClass]
+    labels: tuple[str, ...]
+    confusion: list[list[int]]
+    """A row for the true class, a column for the predicted one, in the order of `labels`."""
+    unreadable: dict[str, str] = {}
+    """Path to error, of images that were left out."""
+
+
+def answer_labelled(
+    engine: Engine,
+    spec: InputSpec,
+    labels: Sequence[str],
+    root: Path,
+    images: Sequence[Image],
+    advance: Callable[[int], None],
+) -> Answered:
+    """Answer every image. Raises `UsageError` for a label that the model does not have, and where none can be read."""
+    index = {label: number for number, label in enumerate(labels)}
+    if unknown := sorted({item.label for item in images} - set(index)):
+        raise UsageError(f"the data has classes that the model has not: {', '.join(unknown)}; it has {', '.join(labels)}")
+
+    def load(item: Image) -> Pixels:
+        return image.load(root / item.path, spec)
+
+    kept, rows, unreadable = [], [], []
+    for item, answer in answers(decode_ahead(images, load, BATCH, eager=True), engine):
+        if isinstance(answer, ImageError):
+            unreadable.append((item.path, str(answer)))
+        else:
+            kept.append(item)
+            rows.append(answer)
+        advance(1)
+    if not kept:
+        raise UsageError(f"{root}: none of its {len(images)} images could be read ({unreadable[0][1]})")
+    return Answered(kept, np.array([index[item.label] for item in kept]), np.stack(rows), unreadable)
+
+
+def evaluation(answered: Answered, labels: Sequence[str]) -> Evaluation:
+    """Measure answers."""
+    table = confusion(answered.truth, answered.probabilities.argmax(axis=1), len(labels))
+    measured = metrics(answered.right)
+    per_class = {
+        label: PerClass(*values, n=int(count))
+        for label, values, count in zip(labels, precision_recall_f1(table), table.sum(axis=1), strict=True)
+    }
+    return Evaluation(
+        measured.accuracy, measured.n, measured.interval, per_class, tuple(labels), table.tolist(), dict(answered.unreadable)
+    )
+
+
+def metrics(right: npt.NDArray[np.bool_]) -> Metrics:
+    """Give the accuracy with its count and interval; `right` is N booleans."""
+    hits, n = int(right.sum()), len(right)
+    return Metrics(hits / n, n, wilson(hits, n))

@@ -1,0 +1,104 @@
+"""How answers are written: one function a format, each taking rows as they come."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import msgspec
+
+from facectl_runtime.classifier import Row
+from facectl_runtime.engines import Engine
+from facectl_runtime.spec import UNKNOWN, ModelSpec
+
+
+@dataclass(frozen=True)
+class About:
+    """What every result says of where it comes from."""
+
+    model: str
+    spec: ModelSpec
+    engine: Engine
+    device_requested: str
+    topk: int
+
+    def fields(self) -> dict[str, str]:
+        """Give the fields that every JSON and CSV result carries."""
+        return {
+            "model": self.model,
+            "engine": self.engine.name,
+            "device": self.engine.device,
+            "device_requested": self.device_requested,
+        }
+
+
+def write_table(rows: Iterable[Row], about: About, out: TextIO) -> None:
+    """Write a line an image: the likeliest labels with their probabilities, then the source."""
+    width = max(map(len, (*about.spec.labels, UNKNOWN)))
+    for row in rows:
+        if row.error is not None:
+            line = f"error    {_one_line(row.source)}: {row.error}"
+        else:
+            first = row.top[0]
+            cells = [f"{first.probability:7.1%}  {row.label:<{width}}"]
+            cells += [f"{other.probability:7.1%}  {other.label:<{width}}" for other in row.top[1:]]
+            line = "  ".join([*cells, _one_line(row.source)])
+        out.write(line + "\n")
+        out.flush()
+
+
+def write_json(rows: Iterable[Row], about: About, out: TextIO) -> None:
+    """Write one document: the fields of `About`, and `results`, a list of rows."""
+    head = msgspec.json.encode(about.fields()).decode()
+    out.write(head[:-1] + ',"results":[')
+    for number, row in enumerate(rows):
+        out.write((",\n" if number else "\n") + msgspec.json.encode(row).decode())
+    out.write("\n]}\n")
+
+
+def write_jsonl(rows: Iterable[Row], about: About, out: TextIO) -> None:
+    """Write an object a line: the row, with the fields of `About`."""
+    common = about.fields()
+    for row in rows:
+        out.write(msgspec.json.encode({**msgspec.to_builtins(row), **common}).decode() + "\n")
+        out.flush()
+
+
+def write_csv(rows: Iterable[Row], about: About, out: TextIO) -> None:
+    """Write a header and a line an image; the k-th likeliest label is in `label_k`, from 2 on."""
+    import csv
+
+    common = about.fields()
+    k_columns = [f"{kind}_{k}" for k in range(2, about.topk + 1) for kind in ("label", "probability")]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["source", "label", "probability", *k_columns, "error", *common])
+    for row in rows:
+        others: list[Any] = [value for ranked in row.top[1:] for value in (ranked.label, ranked.probability)]
+        others += [""] * (len(k_columns) - len(others))
+        writer.writerow([row.source, row.label, row.probability, *others, row.error, *common.values()])
+        out.flush()
+
+
+FORMATS: dict[str, Callable[[Iterable[Row], About, TextIO], None]] = {
+    "table": write_table,
+    "json": write_json,
+    "jsonl": write_jsonl,
+    "csv": write_csv,
+}
+
+
+def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Lay out rows of text in aligned columns, two blanks apart; the columns numbered in `right` are flush right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _one_line(name: str) -> str:
+    """Show a name's control characters as escapes, so that a row stays a row."""
+    return name if name.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

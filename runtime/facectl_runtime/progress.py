@@ -1,0 +1,36 @@
+"""Progress of long work, on stderr: a bar on a terminal, one line at the end elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(what: str, total: int | None, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Show how far `what` has come. Gives a function to call with the number of steps just done."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar(what, total) as advance:
+            yield advance
+    else:
+        started, done = time.perf_counter(), 0
+
+        def count(steps: int) -> None:
+            nonlocal done
+            done += steps
+
+        yield count
+        print(f"{what}: {done} in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+
+
+@contextmanager
+def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    shape = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
+    with Progress(*shape, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda steps: bar.advance(task, steps)

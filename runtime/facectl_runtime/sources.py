@@ -1,0 +1,90 @@
+"""Sources: from what a person types to the images behind it, found lazily and in a fixed order."""
+
+import glob
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp".split()
+)
+_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to answer, or the reason why there is none."""
+
+    name: str
+    """As people see it."""
+    data: Path | bytes | None
+    error: str | None = None
+
+
+def expand(words: Iterable[str]) -> Iterator[Source]:
+    """Turn files, folders (recursive), globs and `-` into sources.
+
+    `-` is standard input: one image, or a list of paths, one a line (or separated by NUL, as of `find -print0`).
+    What is not there becomes a source with an error; nothing is raised.
+    """
+    for word in words:
+        if word == "-":
+            yield from _standard_input()
+        else:
+            yield from _expand_path(word)
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Give every file below `folder` that is named as an image, sorted; hidden ones and linked folders are passed over."""
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield Path(here, name)
+
+
+def display_name(path: str | Path) -> str:
+    """Give a path as text that can always be printed: bytes that are not UTF-8 are replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _expand_path(word: str) -> Iterator[Source]:
+    path = Path(word)
+    if path.is_dir():
+        yield from _or_error(map(_of_path, images_below(path)), word, "no images in this folder")
+    elif path.exists() or path.is_symlink() or not glob.has_magic(word):
+        yield _of_path(path)
+    else:
+        matches = (source for name in sorted(glob.glob(word, recursive=True)) for source in _expand_path(name))
+        yield from _or_error(matches, word, "nothing matches this pattern")
+
+
+def _of_path(path: Path) -> Source:
+    return Source(display_name(path), path)
+
+
+def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Source]:
+    first = next(found, None)
+    if first is None:
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        yield Source(display_name(word), None, f"{reason}; files named {kinds} are looked for")
+        return
+    yield first
+    yield from found
+
+
+def _standard_input() -> Iterator[Source]:
+    stream = sys.stdin.buffer
+    start = stream.peek(4096)  # type: ignore[attr-defined]  # a BufferedReader, which typeshed calls BinaryIO
+    if start.startswith(_IMAGE_SIGNATURES) or start[4:8] == b"ftyp":
+        yield Source("-", stream.read())
+        return
+    if b"\0" in start:
+        names: Iterable[bytes] = stream.read().split(b"\0")
+    else:
+        names = (line.rstrip(b"\r\n") for line in stream)
+    for name in names:
+        if name:
+            yield from _expand_path(os.fsdecode(name))

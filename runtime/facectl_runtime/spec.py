@@ -1,0 +1,231 @@
+"""The contract between training, export and running: a `ModelSpec`, carried inside every model file.
+
+Its JSON stands under the key `facectl.spec` in ONNX `metadata_props`; a run folder holds it as `spec.json`. A reader
+accepts nothing that it does not know: a misspelt or surplus key is an error, and a later version says so.
+"""
+
+import base64
+import math
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from facectl_runtime.errors import ModelError
+
+SPEC_KEY = "facectl.spec"
+SPEC_VERSION = 1
+UNKNOWN = "unknown"  # the answer below the threshold
+GOLDEN_BYTES = 600_000
+
+Side = Annotated[int, Meta(ge=1, le=4096)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=0)]
+Text = Annotated[str, Meta(min_length=1, max_length=200)]
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A piece of the spec: immutable, and strict about its keys."""
+
+
+class Squash(_Part, tag_field="kind", tag="squash"):
+    """The whole picture, stretched to the input's width and height."""
+
+
+class CenterCrop(_Part, tag_field="kind", tag="center_crop"):
+    """The largest centred rectangle of the input's shape, its sides multiplied by `fraction`, scaled to the input."""
+
+    fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
+
+
+class Letterbox(_Part, tag_field="kind", tag="letterbox"):
+    """The whole picture in its own proportions, centred on a ground of one colour."""
+
+    fill: tuple[Annotated[int, Meta(ge=0, le=255)], ...] = (0, 0, 0)
+    """RGB, three levels of 0 to 255."""
+
+    def __post_init__(self) -> None:
+        if len(self.fill) != 3:
+            raise ValueError(f"letterbox fill has {len(self.fill)} values; RGB has 3")
+
+
+class FaceAlign(_Part, tag_field="kind", tag="face_align"):
+    """A face turned and scaled so that five landmarks fall where the model wants them (Umeyama 1991)."""
+
+    landmarks: tuple[tuple[float, float], ...]
+    """Where the five points belong, in input pixels (x, y): right eye, left eye, nose, right and left mouth corner."""
+
+    def __post_init__(self) -> None:
+        if len(self.landmarks) != 5:
+            raise ValueError(f"face_align has {len(self.landmarks)} landmarks; 5 are needed")
+
+
+class InputSpec(_Part):
+    """How an image of any size becomes the graph's uint8 RGB input, N x height x width x 3."""
+
+    width: Side
+    height: Side
+    resize: Squash | CenterCrop | Letterbox | FaceAlign
+
+
+class OutputSpec(_Part):
+    """What the graph answers: float32, N x size."""
+
+    kind: Literal["probabilities", "embedding"]
+    """`probabilities`: each row sums to 1, calibrated. `embedding`: each row has L2 norm 1."""
+    size: Annotated[int, Meta(ge=1)]
+
+
+class Threshold(_Part):
+    """Below `value` the answer is "unknown"; the rates were measured for this very file."""
+
+    value: Annotated[float, Meta(ge=-1, le=1)]
+    score: Literal["max_probability", "cosine"]
+    false_accept_rate: Fraction
+    false_accept_count: Annotated[int, Meta(ge=1)]
+    """Strangers, or pairs of different people, that the false-accept rate was measured on."""
+    false_reject_rate: Fraction
+    false_reject_count: Annotated[int, Meta(ge=1)]
+    """Known things, or pairs of one person, that the false-reject rate was measured on."""
+
+
+class Metrics(_Part):
+    """Accuracy on the test split, measured for this very file."""
+
+    accuracy: Fraction
+    n: Annotated[int, Meta(ge=1)]
+    interval: tuple[Fraction, Fraction]
+    """95 % Wilson score interval."""
+
+    def __post_init__(self) -> None:
+        low, high = self.interval
+        if not low <= self.accuracy <= high:
+            raise ValueError(f"accuracy {self.accuracy} lies outside its interval {low} to {high}")
+
+
+class GoldenImage(_Part):
+    """One picture to replay, and the answer that this file gave when it was exported."""
+
+    png: bytes
+    """A PNG file (base64 in JSON)."""
+    expected: tuple[float, ...]
+
+
+class Golden(_Part):
+    """What `facectl verify` replays on any machine, and apps at start."""
+
+    images: Annotated[tuple[GoldenImage, ...], Meta(min_length=1)]
+    tolerance: Annotated[float, Meta(gt=0, le=1)]
+    """Largest |difference| allowed in any probability, or in any component of an embedding."""
+
+    def __post_init__(self) -> None:
+        size = sum(len(image.png) for image in self.images)
+        if size > GOLDEN_BYTES:
+            raise ValueError(f"golden images take {size} bytes; at most {GOLDEN_BYTES} are allowed")
+
+
+class Provenance(_Part):
+    """Where the model comes from."""
+
+    recipe: Text
+    seed: Count
+    data_fingerprint: Sha256
+    """SHA-256 over the sorted (label, content hash) pairs of every image used."""
+    backbone: Text
+    weights_sha256: Sha256 | None
+    """Of the pretrained file; None when trained from scratch."""
+    weights_licence: Text | None
+    packages: dict[str, str]
+    """Package name to version, of those that made the model."""
+    created: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    """UTC, ISO 8601."""
+
+
+class ModelSpec(_Part, kw_only=True):
+    """Everything that running a model needs to know beyond its graph, and everything that proves it."""
+
+    spec_version: Literal[1] = 1
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    task: Literal["classify", "embed"]
+    precision: Precision
+    labels: tuple[Text, ...]
+    """Class names in output order; empty for `embed`."""
+    input: InputSpec
+    output: OutputSpec
+    provenance: Provenance
+    embedding_id: Text | None = None
+    """For `embed`: the run and layer it comes from. A gallery belongs to this, whatever the precision."""
+    threshold: Threshold | None = None
+    metrics: Metrics | None = None
+    golden: Golden | None = None
+
+    def __post_init__(self) -> None:
+        self._check_task()
+        self._check_labels()
+        for number, image in enumerate(self.golden.images if self.golden else ()):
+            if len(image.expected) != self.output.size:
+                raise ValueError(
+                    f"golden image {number} expects {len(image.expected)} values; the output has {self.output.size}"
+                )
+            if not all(math.isfinite(value) for value in image.expected):
+                raise ValueError(f"golden image {number} expects a value that is not finite")
+
+    def _check_task(self) -> None:
+        kind, score = ("probabilities", "max_probability") if self.task == "classify" else ("embedding", "cosine")
+        if self.output.kind != kind:
+            raise ValueError(f"a model whose task is {self.task} gives {kind}, not {self.output.kind}")
+        if self.threshold and self.threshold.score != score:
+            raise ValueError(f"a model whose task is {self.task} has a threshold on {score}, not {self.threshold.score}")
+        if (self.task == "embed") != (self.embedding_id is not None):
+            raise ValueError("embedding_id belongs to a model whose task is embed, and to no other")
+
+    def _check_labels(self) -> None:
+        if self.task == "embed":
+            if self.labels:
+                raise ValueError("a model whose task is embed has no labels")
+            return
+        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels must be two or more different names")
+        if len(self.labels) != self.output.size:
+            raise ValueError(f"{len(self.labels)} labels for an output of {self.output.size}")
+        for label in self.labels:
+            if not label.isprintable() or label != label.strip():
+                raise ValueError(f"label {label!r} has control characters or blanks at its ends")
+
+
+def encode(spec: ModelSpec) -> str:
+    """Write a spec as JSON, one line."""
+    return msgspec.json.encode(spec).decode()
+
+
+def decode(text: str | bytes, where: str) -> ModelSpec:
+    """Read a spec from JSON, strictly.
+
+    `where` names the file in messages. Raises `ModelError` for JSON that is no spec, for one that contradicts itself
+    and for one of a later version.
+    """
+    try:
+        version = msgspec.json.decode(text, type=_Version).spec_version
+        if version > SPEC_VERSION:
+            raise ModelError(
+                f"{where}: its spec has version {version} and this facectl reads {SPEC_VERSION}; "
+                "upgrade with: pip install -U facectl"
+            )
+        return msgspec.json.decode(text, type=ModelSpec)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{where}: its facectl spec is not valid: {error}; export the model again") from error
+
+
+def summary(spec: ModelSpec) -> dict[str, object]:
+    """Give the spec as plain JSON values with each golden PNG cut down to its size, for people and `inspect --json`."""
+    plain: dict[str, object] = msgspec.to_builtins(spec)
+    if isinstance(golden := plain.get("golden"), dict):
+        for image in golden["images"]:
+            image["png"] = f"<{len(base64.b64decode(image['png']))} bytes>"
+    return plain
+
+
+class _Version(msgspec.Struct):
+    spec_version: int

@@ -1,0 +1,47 @@
+"""Replay of a model's golden vectors: the same images, the same answers, on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facectl_runtime import image
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import ModelError
+from facectl_runtime.spec import Golden, InputSpec
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found."""
+
+    images: int
+    largest: float
+    """Largest |difference| from the answers expected; infinite where an answer is not a number."""
+    tolerance: float
+    engine: str
+    device: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every answer lay within the tolerance."""
+        return self.largest <= self.tolerance
+
+
+def replay(model: Path, device: Device) -> Replay:
+    """Answer the golden images of `model`, each by itself as `predict` would. Raises `ModelError` where it carries none."""
+    reader = format_of(model)
+    spec = reader.read_spec(model)
+    if spec.golden is None:
+        raise ModelError(f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote")
+    engine = reader.open(model, spec, device)
+    answers = [engine.infer(pixels[None])[0] for pixels in _pixels(spec.golden, spec.input)]
+    expected = np.array([golden.expected for golden in spec.golden.images])
+    difference = float(np.abs(np.array(answers, np.float64) - expected).max())
+    largest = difference if np.isfinite(difference) else float("inf")
+    return Replay(len(answers), largest, spec.golden.tolerance, engine.name, engine.device)
+
+
+def _pixels(golden: Golden, spec: InputSpec) -> list[np.ndarray]:
+    return [image.load(item.png, spec) for item in golden.images]

@@ -1,0 +1,1 @@
+"""facectl's trainer: photographs in, a run folder out."""

@@ -1,0 +1,1 @@
+"""The trainer's commands, handed to runtime by entry points."""

@@ -1,0 +1,1 @@
+"""Data before it trains anything."""

@@ -1,0 +1,86 @@
+"""The split into train, val and test: stratified, seeded, and decided by content, never by name or order."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.labelled import PARTS, Image, Part
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The `number`-th of `count` folds: a different 1 / count of the images is for testing."""
+
+    number: int
+    """From 1 to `count`."""
+    count: int
+
+
+def parse_fold(text: str) -> Fold:
+    """Read `K/N`. Raises `UsageError`."""
+    match = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
+    fold = Fold(int(match[1]), int(match[2])) if match else None
+    if fold is None or fold.count < 2 or not 1 <= fold.number <= fold.count:
+        raise UsageError(f"--fold {text!r} is not known; use K/N, such as 1/5")
+    return fold
+
+
+def split(
+    images: Sequence[Image], hashes: Mapping[str, str], *, test: float, val: float, seed: int, fold: Fold | None = None
+) -> dict[Part, list[Image]]:
+    """Split the images of each class into three parts.
+
+    A unit is every image of one content (`hashes`: path → SHA-256), so that a copy never straddles two parts. Units
+    are ordered by SHA-256(seed, content): adding an image moves few others. With `fold`, the test share is 1 / count
+    and the folds' test parts together hold every image once.
+
+    Raises `UsageError` where a class has fewer than three different images.
+    """
+    parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
+    start, share = (((fold.number - 1) / fold.count, 1 / fold.count) if fold else (0.0, test))
+    for label, units in _units(images, hashes, seed).items():
+        n = len(units)
+        if n < len(PARTS):
+            raise UsageError(f"class {label} has {n} usable images that differ; at least {len(PARTS)} are needed: add some")
+        first, last = round(n * start), round(n * (start + share))
+        if first == last and not fold:
+            last = first + 1
+        turned = units[first:] + units[:first]  # from here on: test, val, train
+        tests = last - first
+        vals = min(max(1, round(n * val)), n - tests - 1)
+        for part, chosen in zip(("test", "val", "train"), _cut(turned, tests, vals), strict=True):
+            parts[part] += [image for unit in chosen for image in unit]  # type: ignore[index]
+    return {part: sorted(parts[part], key=lambda image: image.path) for part in PARTS}
+
+
+def fingerprint(images: Sequence[Image], hashes: Mapping[str, str]) -> str:
+    """Give the SHA-256 over the sorted (label, content hash) pairs: the same data, wherever it lies."""
+    pairs = sorted(f"{image.label}\0{hashes[image.path]}\n" for image in images)
+    return hashlib.sha256("".join(pairs).encode()).hexdigest()
+
+
+def conflicts(images: Sequence[Image], hashes: Mapping[str, str]) -> list[Image]:
+    """Give the images whose content stands under more than one label."""
+    labels = defaultdict(set)
+    for image in images:
+        labels[hashes[image.path]].add(image.label)
+    return [image for image in images if len(labels[hashes[image.path]]) > 1]
+
+
+def _units(images: Sequence[Image], hashes: Mapping[str, str], seed: int) -> dict[str, list[list[Image]]]:
+    """Group each class's images by content, in seeded order."""
+    classes: dict[str, dict[str, list[Image]]] = defaultdict(lambda: defaultdict(list))
+    for image in images:
+        classes[image.label][hashes[image.path]].append(image)
+
+    def rank(content: str) -> str:
+        return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+    return {label: [units[content] for content in sorted(units, key=rank)] for label, units in classes.items()}
+
+
+def _cut(units: list[list[Image]], tests: int, vals: int) -> tuple[list[list[Image]], ...]:
+    return units[:tests], units[tests : tests + vals], units[tests + vals :]

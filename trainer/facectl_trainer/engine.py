@@ -1,0 +1,26 @@
+"""Run folders as an engine for runtime: the Keras model itself, on the same pixels."""
+
+from pathlib import Path
+
+import numpy as np
+
+from facectl_runtime.devices import Device
+from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
+from facectl_runtime.spec import ModelSpec
+from facectl_trainer.framework import tensorflow, use_device
+from facectl_trainer.run import read_run, read_spec
+
+
+def open_run(folder: Path, spec: ModelSpec, device: Device) -> Engine:  # noqa: ARG001  # the shape of every engine
+    """Load a run's Keras model. Raises `ModelError`, `DeviceError`, and `MissingExtraError` without the train extra."""
+    tf = tensorflow()
+    used = use_device(device)
+    model = read_run(folder).model()
+
+    def infer(pixels: Pixels) -> Answers:
+        return np.asarray(model.predict_on_batch(pixels), np.float32)
+
+    return Engine(f"tf_keras {tf.__version__}", used, infer)
+
+
+run_folder = Format(read_spec, open_run)

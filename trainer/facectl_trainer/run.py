@@ -1,0 +1,124 @@
+"""A run folder: what training leaves, and what export reads.
+
+    model.keras     the whole graph, uint8 pixels → probabilities
+    spec.json       its `ModelSpec`
+    recipe.json     the recipe as it was used
+    split.json      which image was for what, with the content hash of each
+    history.csv     one row an epoch
+    metrics.json    the test split's evaluation, and the calibration
+"""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from facectl_runtime.errors import ModelError, UsageError
+from facectl_runtime.evaluate import Evaluation
+from facectl_runtime.labelled import Image, Part, Split, content_hash, read_split
+from facectl_runtime.spec import ModelSpec, decode, encode
+from facectl_trainer.recipe import Recipe
+
+MODEL, SPEC, SPLIT = "model.keras", "spec.json", "split.json"
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """What the temperature did on val: cross-entropy in nats before and after."""
+
+    temperature: float
+    val_loss_before: float
+    val_loss_after: float
+    n: int
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """The contents of `metrics.json`."""
+
+    test: Evaluation
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that was read."""
+
+    folder: Path
+    spec: ModelSpec
+    split: Split
+
+    def model(self) -> Any:
+        """Load the Keras model: uint8 N × height × width × 3 → float32 N × classes. Raises `ModelError`."""
+        from facectl_trainer.framework import tensorflow
+
+        tensorflow()
+        import tf_keras
+
+        try:
+            return tf_keras.models.load_model(self.folder / MODEL, compile=False, safe_mode=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{self.folder / MODEL}: cannot be loaded ({_first_line(error)}); train again") from error
+
+    def images(self, part: Part, data: Path | None = None) -> tuple[Path, list[Image]]:
+        """Give (data folder, images) of a part, each file's content checked against the split.
+
+        `data` is where the folder lies now, if it was moved. Raises `UsageError` for a part without images, and for
+        files that are gone or changed.
+        """
+        root = data or Path(self.split.root)
+        images = self.split.parts.get(part, [])
+        if not images:
+            raise UsageError(f"{self.folder}: its split has no {part} images; train again on more data")
+        if not root.is_dir():
+            raise UsageError(f"{root}: the data folder of this run is not there; give its new place with --data")
+        changed = [item.path for item in images if not _unchanged(root / item.path, self.split.hashes.get(item.path))]
+        if changed:
+            raise UsageError(
+                f"{root}: {len(changed)} {part} images are gone or not what they were, {changed[0]} first; "
+                "restore them, or train again"
+            )
+        return root, images
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder. Raises `ModelError` where it is none."""
+    if not (folder / MODEL).is_file():
+        raise ModelError(f"{folder}: not a run folder (it has no {MODEL}); give one that `facectl train` wrote")
+    return Run(folder, read_spec(folder), read_split(folder / SPLIT))
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Read a run folder's spec. Raises `ModelError`."""
+    try:
+        text = (folder / SPEC).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{folder / SPEC}: {error.strerror}; train again") from error
+    return decode(text, str(folder / SPEC))
+
+
+def write_run(
+    folder: Path, model: Any, spec: ModelSpec, recipe: Recipe, split: Split, history: list[dict[str, float]], metrics: Metrics
+) -> None:
+    """Write every file of a run into `folder`, which exists and is empty."""
+    model.save(folder / MODEL)
+    (folder / SPEC).write_text(encode(spec), encoding="utf-8")
+    for name, content in (("recipe.json", recipe), (SPLIT, split), ("metrics.json", metrics)):
+        (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    (folder / "history.csv").write_text(table.getvalue(), encoding="utf-8")
+
+
+def _unchanged(path: Path, wanted: str | None) -> bool:
+    try:
+        return content_hash(path) == wanted
+    except OSError:
+        return False
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,188 @@
+"""Training: from a data folder and a recipe to a run folder."""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facectl_runtime.devices import Device
+from facectl_runtime.errors import UsageError
+from facectl_runtime.evaluate import Answered, evaluation, metrics
+from facectl_runtime.files import scratch_beside, swap_in
+from facectl_runtime.labelled import Image, Part, Split, class_folders, content_hash, presplit
+from facectl_runtime.progress import progress
+from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance
+from facectl_trainer import fit
+from facectl_trainer.backbones import Backbone, backbone
+from facectl_trainer.data.cache import FeatureCache
+from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
+from facectl_trainer.features import Features, extract
+from facectl_trainer.framework import use_device
+from facectl_trainer.recipe import Recipe
+from facectl_trainer.run import Calibration, Metrics, write_run
+from facectl_trainer.weights import locate
+
+PACKAGES = ("facectl", "tensorflow", "tf_keras", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train."""
+
+    name: str
+    """The recipe's name."""
+    recipe: Recipe
+    data: Path
+    out: Path
+    device: Device = Device("auto")
+    seed: int = 0
+    fold: Fold | None = None
+    force: bool = False
+    """Replace a run that stands at `out`, once the new one is whole."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training did, for a report."""
+
+    out: Path
+    metrics: Metrics
+    counts: dict[Part, int]
+    epochs: int
+    left_out: dict[str, str]
+    """Path → why."""
+
+
+@dataclass(frozen=True)
+class _Data:
+    split: Split
+    fingerprint: str
+    labels: tuple[str, ...]
+    features: dict[str, Features]
+    left_out: dict[str, str]
+
+    def arrays(self, part: Part) -> tuple[Features, fit.Truth]:
+        """Give (N × d features, N class indices) of a part."""
+        images = self.split.parts[part]
+        return np.stack([self.features[i.path] for i in images]), np.array([self.labels.index(i.label) for i in images])
+
+
+def train(job: Job, quiet: bool = False) -> Trained:
+    """Train a classifier and write its run folder, whole or not at all.
+
+    Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
+    """
+    if job.out.exists() and not job.force:
+        raise UsageError(f"{job.out}: already there; give another --out, or --force to replace it when the new run is done")
+    body = backbone(job.recipe.backbone)
+    weights = locate(body.weights)
+    used = use_device(job.device)
+    if not quiet:
+        print(f"device: {used} (asked for: {job.device})", file=sys.stderr)
+    spec = InputSpec(body.width, body.height, job.recipe.resize)
+    data = _prepare(job, body, weights, spec, quiet)
+    plan = job.recipe.head
+    with progress("training, epochs", plan.epochs, quiet) as advance:
+        head, history = fit.fit_head(
+            data.arrays("train"), data.arrays("val"), len(data.labels), plan, job.seed, advance
+        )
+    calibration = _calibrate(head, data)
+    head = head.cooled(calibration.temperature)
+    answered = _answer(head, data)
+    test = Metrics(evaluation(answered, data.labels), calibration)
+    described = _describe(job, body, spec, data, answered)
+    _write(job, _assemble(body, weights, head), described, data.split, history, test)
+    counts = {part: len(images) for part, images in data.split.parts.items()}
+    return Trained(job.out, test, counts, len(history), data.left_out)
+
+
+def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bool) -> _Data:
+    """List, hash, decode and split the images; those that cannot be used are left out and named."""
+    given = presplit(job.data)
+    images = [image for part in given.values() for image in part] if given else class_folders(job.data)
+    if len(labels := sorted({image.label for image in images})) < 2:
+        raise UsageError(f"{job.data}: only one class, {labels[0]}; a classifier needs two or more folders")
+    hashes = {image.path: content_hash(job.data / image.path) for image in images}
+    left_out = {image.path: "the same picture stands under two labels" for image in conflicts(images, hashes)}
+    images = [image for image in images if image.path not in left_out]
+    cache = FeatureCache(f"{body.name}:{body.weights.sha256}:{spec}")
+    with progress(f"features by {body.name}", len(images), quiet) as advance:
+        features, unreadable = extract(lambda: body.build(weights), spec, job.data, images, hashes, cache, advance)
+    left_out |= unreadable
+    images = [image for image in images if image.path in features]
+    _check_classes(job.data, labels, images)
+    if given:
+        parts = {part: [image for image in chosen if image.path in features] for part, chosen in given.items()}
+    else:
+        plan = job.recipe.split
+        parts = split(images, hashes, test=plan.test, val=plan.val, seed=job.seed, fold=job.fold)
+    kept = {image.path: hashes[image.path] for image in images}
+    return _Data(Split(str(job.data.resolve()), parts, kept), fingerprint(images, hashes), tuple(labels), features, left_out)
+
+
+def _check_classes(data: Path, labels: list[str], images: list[Image]) -> None:
+    counts = Counter(image.label for image in images)
+    if empty := [label for label in labels if not counts[label]]:
+        raise UsageError(f"{data}: no readable images in the class {', '.join(empty)}; add some, or remove the folder")
+
+
+def _calibrate(head: fit.Head, data: _Data) -> Calibration:
+    features, truth = data.arrays("val")
+    logits = head.logits(features)
+    temperature = fit.fit_temperature(logits, truth)
+    before, after = fit.cross_entropy(logits, truth), fit.cross_entropy(logits / temperature, truth)
+    return Calibration(temperature, before, after, len(truth))
+
+
+def _answer(head: fit.Head, data: _Data) -> Answered:
+    features, truth = data.arrays("test")
+    logits = head.logits(features).astype(np.float64)
+    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Answered(data.split.parts["test"], truth, probabilities, [])
+
+
+def _assemble(body: Backbone, weights: Path, head: fit.Head) -> Any:
+    """Join backbone and head into one flat Keras model: uint8 pixels → probabilities."""
+    import tf_keras
+
+    features = body.build(weights)
+    last = tf_keras.layers.Dense(len(head.bias), activation="softmax", name="probabilities")
+    model = tf_keras.Model(features.input, last(features.output), name=body.name)
+    last.set_weights([head.kernel, head.bias])
+    return model
+
+
+def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data, answered: Answered) -> ModelSpec:
+    return ModelSpec(
+        name=job.out.name,
+        task="classify",
+        precision="fp32",
+        labels=data.labels,
+        input=spec,
+        output=OutputSpec("probabilities", len(data.labels)),
+        metrics=metrics(answered.right),
+        provenance=Provenance(
+            recipe=job.name,
+            seed=job.seed,
+            data_fingerprint=data.fingerprint,
+            backbone=body.name,
+            weights_sha256=body.weights.sha256,
+            weights_licence=body.weights.licence,
+            packages={name: version(name) for name in PACKAGES},
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        ),
+    )
+
+
+def _write(job: Job, model: Any, spec: ModelSpec, parts: Split, history: list[dict[str, float]], test: Metrics) -> None:
+    with scratch_beside(job.out) as scratch:
+        folder = scratch / job.out.name
+        folder.mkdir()
+        write_run(folder, model, spec, job.recipe, parts, history, test)
+        swap_in(folder, job.out)
