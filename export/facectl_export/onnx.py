@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ OPSET = 18  # of those that tf2onnx writes, the newest that ONNX Runtime's quant
 INPUT, OUTPUT, BATCH = "pixels", "probabilities", "N"
 
 # Scaling of the pixels and the softmax are not among them: they stay float.
-_QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean")
+_QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "ReduceMean")
 
 
 def write_fp32(model: Any, spec: ModelSpec, path: Path) -> None:
@@ -83,19 +84,16 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
 
 def require_packages() -> None:
     """Raise `MissingExtraError` where a package that exporting needs is not installed."""
-    try:
-        import onnx
-        import onnxruntime
-        import tf2onnx  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(f"exporting needs {error.name}; install it with: pip install 'facectl[export,cpu]'") from error
+    for package in ("onnx", "tf2onnx", "onnxruntime"):
+        if find_spec(package) is None:  # importing tf2onnx would bring TensorFlow with its banners
+            raise MissingExtraError(f"exporting needs {package}; install it with: pip install 'facectl[export,cpu]'")
 
 
 def _nodes_before_the_first_layer(path: Path) -> list[str]:
     """Name the nodes that scale the pixels: all that come before the first convolution or matrix product."""
     import onnx
 
-    names = []
+    names: list[str] = []
     for node in onnx.load(path).graph.node:
         if node.op_type in ("Conv", "MatMul", "Gemm"):
             return names

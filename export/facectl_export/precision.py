@@ -18,7 +18,7 @@ class Tolerance:
     kl: float
     """Mean KL(trained ‖ exported), in nats."""
     drop: float
-    """Largest drop in accuracy, 0.01 being one point."""
+    """Largest drop in accuracy, 0.01 being one point; rounded up to a whole image."""
     golden: float
     """Largest |Δp| when the golden images are replayed on another machine: float kernels differ in the last digits,
     integer ones by a rounding step of each layer."""

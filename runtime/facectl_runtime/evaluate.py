@@ -73,7 +73,9 @@ def answer_labelled(
     """Answer every image. Raises `UsageError` for a label that the model does not have, and where none can be read."""
     index = {label: number for number, label in enumerate(labels)}
     if unknown := sorted({item.label for item in images} - set(index)):
-        raise UsageError(f"the data has classes that the model has not: {', '.join(unknown)}; it has {', '.join(labels)}")
+        raise UsageError(
+            f"the data has classes that the model has not: {', '.join(unknown)}; it has {', '.join(labels)}"
+        )
 
     def load(item: Image) -> Pixels:
         return image.load(root / item.path, spec)
@@ -100,7 +102,13 @@ def evaluation(answered: Answered, labels: Sequence[str]) -> Evaluation:
         for label, values, count in zip(labels, precision_recall_f1(table), table.sum(axis=1), strict=True)
     }
     return Evaluation(
-        measured.accuracy, measured.n, measured.interval, per_class, tuple(labels), table.tolist(), dict(answered.unreadable)
+        measured.accuracy,
+        measured.n,
+        measured.interval,
+        per_class,
+        tuple(labels),
+        table.tolist(),
+        dict(answered.unreadable),
     )
 
 

@@ -41,7 +41,9 @@ def class_folders(data: Path) -> list[Image]:
         raise UsageError(f"{data}: no such folder; --data takes a folder with one folder of images a class")
     folders = sorted(entry for entry in data.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     images = [
-        Image(str(path.relative_to(data)), display_name(folder.name)) for folder in folders for path in images_below(folder)
+        Image(str(path.relative_to(data)), display_name(folder.name))
+        for folder in folders
+        for path in images_below(folder)
     ]
     counts = Counter(image.label for image in images)
     empty = [folder.name for folder in folders if not counts[display_name(folder.name)]]
@@ -57,7 +59,8 @@ def presplit(data: Path) -> dict[Part, list[Image]] | None:
     if not data.is_dir() or {entry.name for entry in data.iterdir() if entry.is_dir()} != set(PARTS):
         return None
     return {
-        part: [Image(str(Path(part, image.path)), image.label) for image in class_folders(data / part)] for part in PARTS
+        part: [Image(str(Path(part, image.path)), image.label) for image in class_folders(data / part)]
+        for part in PARTS
     }
 
 
@@ -66,7 +69,9 @@ def read_split(path: Path) -> Split:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Split)
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; a run folder that `facectl train` wrote has a split.json") from error
+        raise UsageError(
+            f"{path}: {error.strerror}; a run folder that `facectl train` wrote has a split.json"
+        ) from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a split file ({error}); train again to write one") from error
 

@@ -25,7 +25,7 @@ def paired_drop(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> 
     """Give the drop in accuracy from `before` to `after` on the same images, with its 95 % interval.
 
     `before` and `after`: N booleans, right or wrong. The interval is the adjusted Wald one for matched pairs, half an
-    observation added to each cell of the 2 × 2 table (Agresti & Min 2005). Returns (drop, low, high); positive is worse.
+    observation added to each cell of the 2 × 2 table (Agresti & Min 2005). Gives (drop, low, high); above 0 is worse.
     """
     n = len(before)
     lost, won = int(np.sum(before & ~after)), int(np.sum(~before & after))
@@ -60,4 +60,5 @@ def kl_divergence(p: Floats, q: Floats) -> Floats:
     """Give KL(p ‖ q) in nats, per row of two N × classes arrays of probabilities; float64, N."""
     p64, q64 = np.asarray(p, np.float64), np.asarray(q, np.float64)
     tiny = 1e-12  # a probability that underflowed would make the sum infinite
-    return np.asarray(np.sum(p64 * (np.log(p64 + tiny) - np.log(q64 + tiny)), axis=1))
+    divergence = np.sum(p64 * (np.log(p64 + tiny) - np.log(q64 + tiny)), axis=1)
+    return np.asarray(np.maximum(divergence, 0))  # float32 rows that sum to 1 only nearly can come out just below 0

@@ -15,7 +15,9 @@ T = TypeVar("T")
 Decoded = tuple[T, Pixels | ImageError]
 
 
-def decode_ahead(items: Iterable[T], load: Callable[[T], Pixels], batch: int, *, eager: bool) -> Iterator[list[Decoded[T]]]:
+def decode_ahead(
+    items: Iterable[T], load: Callable[[T], Pixels], batch: int, *, eager: bool
+) -> Iterator[list[Decoded[T]]]:
     """Load items on every core, and give them in order in lists of up to `batch`.
 
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .heic .heif .jfif .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp".split()
+    f".{suffix}"
+    for suffix in "avif bmp gif heic heif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split()  # noqa: SIM905
 )
 _IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
@@ -37,12 +38,16 @@ def expand(words: Iterable[str]) -> Iterator[Source]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Give every file below `folder` that is named as an image, sorted; hidden ones and linked folders are passed over."""
+    """Give every file below `folder` that is named as an image, sorted.
+
+    Hidden files and folders, and links to folders, are passed over.
+    """
     for here, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                yield Path(here, name)
+            path = Path(here, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield path
 
 
 def display_name(path: str | Path) -> str:
@@ -77,7 +82,7 @@ def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Sourc
 
 def _standard_input() -> Iterator[Source]:
     stream = sys.stdin.buffer
-    start = stream.peek(4096)  # type: ignore[attr-defined]  # a BufferedReader, which typeshed calls BinaryIO
+    start = stream.peek(4096)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
     if start.startswith(_IMAGE_SIGNATURES) or start[4:8] == b"ftyp":
         yield Source("-", stream.read())
         return

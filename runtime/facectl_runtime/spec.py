@@ -30,17 +30,17 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A piece of the spec: immutable, and strict about its keys."""
 
 
-class Squash(_Part, tag_field="kind", tag="squash"):
+class Squash(_Part, frozen=True, tag_field="kind", tag="squash"):
     """The whole picture, stretched to the input's width and height."""
 
 
-class CenterCrop(_Part, tag_field="kind", tag="center_crop"):
+class CenterCrop(_Part, frozen=True, tag_field="kind", tag="center_crop"):
     """The largest centred rectangle of the input's shape, its sides multiplied by `fraction`, scaled to the input."""
 
     fraction: Annotated[float, Meta(gt=0, le=1)] = 1.0
 
 
-class Letterbox(_Part, tag_field="kind", tag="letterbox"):
+class Letterbox(_Part, frozen=True, tag_field="kind", tag="letterbox"):
     """The whole picture in its own proportions, centred on a ground of one colour."""
 
     fill: tuple[Annotated[int, Meta(ge=0, le=255)], ...] = (0, 0, 0)
@@ -51,7 +51,7 @@ class Letterbox(_Part, tag_field="kind", tag="letterbox"):
             raise ValueError(f"letterbox fill has {len(self.fill)} values; RGB has 3")
 
 
-class FaceAlign(_Part, tag_field="kind", tag="face_align"):
+class FaceAlign(_Part, frozen=True, tag_field="kind", tag="face_align"):
     """A face turned and scaled so that five landmarks fall where the model wants them (Umeyama 1991)."""
 
     landmarks: tuple[tuple[float, float], ...]
@@ -62,7 +62,7 @@ class FaceAlign(_Part, tag_field="kind", tag="face_align"):
             raise ValueError(f"face_align has {len(self.landmarks)} landmarks; 5 are needed")
 
 
-class InputSpec(_Part):
+class InputSpec(_Part, frozen=True):
     """How an image of any size becomes the graph's uint8 RGB input, N x height x width x 3."""
 
     width: Side
@@ -70,7 +70,7 @@ class InputSpec(_Part):
     resize: Squash | CenterCrop | Letterbox | FaceAlign
 
 
-class OutputSpec(_Part):
+class OutputSpec(_Part, frozen=True):
     """What the graph answers: float32, N x size."""
 
     kind: Literal["probabilities", "embedding"]
@@ -78,7 +78,7 @@ class OutputSpec(_Part):
     size: Annotated[int, Meta(ge=1)]
 
 
-class Threshold(_Part):
+class Threshold(_Part, frozen=True):
     """Below `value` the answer is "unknown"; the rates were measured for this very file."""
 
     value: Annotated[float, Meta(ge=-1, le=1)]
@@ -91,7 +91,7 @@ class Threshold(_Part):
     """Known things, or pairs of one person, that the false-reject rate was measured on."""
 
 
-class Metrics(_Part):
+class Metrics(_Part, frozen=True):
     """Accuracy on the test split, measured for this very file."""
 
     accuracy: Fraction
@@ -105,7 +105,7 @@ class Metrics(_Part):
             raise ValueError(f"accuracy {self.accuracy} lies outside its interval {low} to {high}")
 
 
-class GoldenImage(_Part):
+class GoldenImage(_Part, frozen=True):
     """One picture to replay, and the answer that this file gave when it was exported."""
 
     png: bytes
@@ -113,7 +113,7 @@ class GoldenImage(_Part):
     expected: tuple[float, ...]
 
 
-class Golden(_Part):
+class Golden(_Part, frozen=True):
     """What `facectl verify` replays on any machine, and apps at start."""
 
     images: Annotated[tuple[GoldenImage, ...], Meta(min_length=1)]
@@ -126,7 +126,7 @@ class Golden(_Part):
             raise ValueError(f"golden images take {size} bytes; at most {GOLDEN_BYTES} are allowed")
 
 
-class Provenance(_Part):
+class Provenance(_Part, frozen=True):
     """Where the model comes from."""
 
     recipe: Text
@@ -143,7 +143,7 @@ class Provenance(_Part):
     """UTC, ISO 8601."""
 
 
-class ModelSpec(_Part, kw_only=True):
+class ModelSpec(_Part, frozen=True, kw_only=True):
     """Everything that running a model needs to know beyond its graph, and everything that proves it."""
 
     spec_version: Literal[1] = 1
@@ -177,7 +177,9 @@ class ModelSpec(_Part, kw_only=True):
         if self.output.kind != kind:
             raise ValueError(f"a model whose task is {self.task} gives {kind}, not {self.output.kind}")
         if self.threshold and self.threshold.score != score:
-            raise ValueError(f"a model whose task is {self.task} has a threshold on {score}, not {self.threshold.score}")
+            raise ValueError(
+                f"a model whose task is {self.task} has a threshold on {score}, not {self.threshold.score}"
+            )
         if (self.task == "embed") != (self.embedding_id is not None):
             raise ValueError("embedding_id belongs to a model whose task is embed, and to no other")
 

@@ -30,11 +30,13 @@ class Replay:
 
 
 def replay(model: Path, device: Device) -> Replay:
-    """Answer the golden images of `model`, each by itself as `predict` would. Raises `ModelError` where it carries none."""
+    """Answer the golden images of `model`, each by itself. Raises `ModelError` where it carries none."""
     reader = format_of(model)
     spec = reader.read_spec(model)
     if spec.golden is None:
-        raise ModelError(f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote")
+        raise ModelError(
+            f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote"
+        )
     engine = reader.open(model, spec, device)
     answers = [engine.infer(pixels[None])[0] for pixels in _pixels(spec.golden, spec.input)]
     expected = np.array([golden.expected for golden in spec.golden.images])

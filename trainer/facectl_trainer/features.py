@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_runtime import image
-from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError
+from facectl_runtime.image import load as load_image
 from facectl_runtime.labelled import Image
 from facectl_runtime.pipeline import decode_ahead
 from facectl_runtime.spec import InputSpec
@@ -39,7 +38,9 @@ def extract(
     errors: dict[str, str] = {}
     if missing:
         model = backbone()
-        for batch in decode_ahead(missing.values(), lambda item: _load(root / item.path, spec), BATCH, eager=False):
+        for batch in decode_ahead(
+            missing.values(), lambda item: load_image(root / item.path, spec), BATCH, eager=False
+        ):
             good = [(hashes[item.path], pixels) for item, pixels in batch if not isinstance(pixels, ImageError)]
             errors |= {hashes[item.path]: str(error) for item, error in batch if isinstance(error, ImageError)}
             if good:
@@ -50,7 +51,3 @@ def extract(
             advance(len(batch))
     found = {item.path: known[hashes[item.path]] for item in images if hashes[item.path] in known}
     return found, {item.path: errors[hashes[item.path]] for item in images if hashes[item.path] in errors}
-
-
-def _load(path: Path, spec: InputSpec) -> Pixels:
-    return image.load(path, spec)

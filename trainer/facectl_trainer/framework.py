@@ -18,7 +18,9 @@ def tensorflow() -> Any:
             import tensorflow as tf
             import tf_keras  # noqa: F401  # Keras 2: what the model optimization toolkit needs
     except ImportError as error:
-        raise MissingExtraError(f"training needs TensorFlow ({error}); install it with: pip install 'facectl[train]'") from error
+        raise MissingExtraError(
+            f"training needs TensorFlow ({error}); install it with: pip install 'facectl[train]'"
+        ) from error
     tf.get_logger().setLevel("ERROR")
     return tf
 
@@ -47,7 +49,9 @@ def use_device(device: Device) -> str:
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
     if device.kind == "cuda" and device.index >= len(gpus):
-        raise DeviceError(f"--device {device}: TensorFlow sees {len(gpus)} GPUs here; use --device cpu, or check the driver")
+        raise DeviceError(
+            f"--device {device}: TensorFlow sees {len(gpus)} GPUs here; use --device cpu, or check the driver"
+        )
     chosen = [] if device.kind == "cpu" else gpus[device.index : device.index + 1]
     tf.config.set_visible_devices(chosen, "GPU")
     return f"cuda:{device.index}" if chosen else "cpu"

@@ -58,7 +58,9 @@ def load_recipe(name: str) -> tuple[str, Recipe]:
     path = Path(name)
     if path.suffix != ".toml":
         if name not in (ours := names()):
-            raise UsageError(f"no recipe {name!r}{did_you_mean(name, ours)}; there are {', '.join(ours)}, or give a .toml file")
+            raise UsageError(
+                f"no recipe {name!r}{did_you_mean(name, ours)}; there are {', '.join(ours)}, or give a .toml file"
+            )
         path = Path(str(resources.files("facectl_trainer") / "recipes" / f"{name}.toml"))
     try:
         return path.stem, msgspec.toml.decode(path.read_bytes(), type=Recipe)

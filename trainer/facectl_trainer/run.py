@@ -1,11 +1,11 @@
 """A run folder: what training leaves, and what export reads.
 
-    model.keras     the whole graph, uint8 pixels → probabilities
-    spec.json       its `ModelSpec`
-    recipe.json     the recipe as it was used
-    split.json      which image was for what, with the content hash of each
-    history.csv     one row an epoch
-    metrics.json    the test split's evaluation, and the calibration
+- model.keras: the whole graph, uint8 pixels → probabilities
+- spec.json: its `ModelSpec`
+- recipe.json: the recipe as it was used
+- split.json: which image was for what, with the content hash of each
+- history.csv: one row an epoch
+- metrics.json: the evaluation on the test split, and the calibration
 """
 
 import csv
@@ -99,7 +99,13 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def write_run(
-    folder: Path, model: Any, spec: ModelSpec, recipe: Recipe, split: Split, history: list[dict[str, float]], metrics: Metrics
+    folder: Path,
+    model: Any,
+    spec: ModelSpec,
+    recipe: Recipe,
+    split: Split,
+    history: list[dict[str, float]],
+    metrics: Metrics,
 ) -> None:
     """Write every file of a run into `folder`, which exists and is empty."""
     model.save(folder / MODEL)

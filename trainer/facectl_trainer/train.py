@@ -39,7 +39,7 @@ class Job:
     recipe: Recipe
     data: Path
     out: Path
-    device: Device = Device("auto")
+    device: Device
     seed: int = 0
     fold: Fold | None = None
     force: bool = False
@@ -78,7 +78,9 @@ def train(job: Job, quiet: bool = False) -> Trained:
     Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
     """
     if job.out.exists() and not job.force:
-        raise UsageError(f"{job.out}: already there; give another --out, or --force to replace it when the new run is done")
+        raise UsageError(
+            f"{job.out}: already there; give another --out, or --force to replace it when the new run is done"
+        )
     body = backbone(job.recipe.backbone)
     weights = locate(body.weights)
     used = use_device(job.device)
@@ -122,7 +124,9 @@ def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bo
         plan = job.recipe.split
         parts = split(images, hashes, test=plan.test, val=plan.val, seed=job.seed, fold=job.fold)
     kept = {image.path: hashes[image.path] for image in images}
-    return _Data(Split(str(job.data.resolve()), parts, kept), fingerprint(images, hashes), tuple(labels), features, left_out)
+    return _Data(
+        Split(str(job.data.resolve()), parts, kept), fingerprint(images, hashes), tuple(labels), features, left_out
+    )
 
 
 def _check_classes(data: Path, labels: list[str], images: list[Image]) -> None:
@@ -141,9 +145,7 @@ def _calibrate(head: fit.Head, data: _Data) -> Calibration:
 
 def _answer(head: fit.Head, data: _Data) -> Answered:
     features, truth = data.arrays("test")
-    logits = head.logits(features).astype(np.float64)
-    odds = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities = (odds / odds.sum(axis=1, keepdims=True)).astype(np.float32)
+    probabilities = np.exp(fit.log_softmax(head.logits(features))).astype(np.float32)
     return Answered(data.split.parts["test"], truth, probabilities, [])
 
 

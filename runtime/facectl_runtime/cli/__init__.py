@@ -73,17 +73,22 @@ def _version(asked: bool) -> None:
 
 def _app() -> Any:
     app = typer.Typer(
-        cls=_OnDemand, name="facectl", add_completion=False, no_args_is_help=True, rich_markup_mode=None,
+        cls=_OnDemand,
+        name="facectl",
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
 
     @app.callback()
     def facectl(
-        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),  # noqa: ARG001
+        version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
     ) -> None:
         """From a folder of photographs to a small model that gives the same answer everywhere.
 
-        The path: facectl train zoo --data PHOTOS, facectl export runs/zoo, facectl predict runs/zoo/export/zoo.onnx IMAGE.
+        The path: facectl train zoo --data PHOTOS; facectl export runs/zoo; facectl predict runs/zoo/export/zoo.onnx
+        IMAGE. Without photographs: facectl demo.
         """
 
     return typer.main.get_command(app)

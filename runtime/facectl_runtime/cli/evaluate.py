@@ -55,20 +55,24 @@ def _images(data: Path | None, split: Path | None, part: str) -> tuple[Path, lis
         raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
     if split is not None:
         chosen = read_split(split)
-        return data or Path(chosen.root), chosen.parts[part]  # type: ignore[index]  # checked above
+        return data or Path(chosen.root), chosen.parts[part]
     if data is None:
         raise UsageError("an exported file needs --data, a folder with one folder of images a class")
     parts = presplit(data)
-    return data, parts[part] if parts else class_folders(data)  # type: ignore[index]
+    return data, parts[part] if parts else class_folders(data)
 
 
 def _text(result: Evaluation) -> str:
     from facectl_runtime.output import columns
 
     low, high = result.interval
-    per_class = [("class", "precision", "recall", "F1", "n")]
+    per_class: list[tuple[str, ...]] = [("class", "precision", "recall", "F1", "n")]
     per_class += [
-        (label, *(("–" if value is None else f"{value:.3f}") for value in (one.precision, one.recall, one.f1)), str(one.n))
+        (
+            label,
+            *(("–" if value is None else f"{value:.3f}") for value in (one.precision, one.recall, one.f1)),
+            str(one.n),
+        )
         for label, one in result.per_class.items()
     ]
     parts = [

@@ -19,7 +19,9 @@ def predict(
     model: ModelArgument,
     source: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Images, folders, globs, or - for stdin (an image, or paths one a line)."),
+        typer.Argument(
+            metavar="SOURCE...", help="Images, folders, globs, or - for stdin (an image, or paths one a line)."
+        ),
     ],
     topk: Annotated[int, typer.Option(min=1, help="How many labels an image.")] = 1,
     device: DeviceOption = "auto",

@@ -25,14 +25,18 @@ def verify(
     asked = parse_device(device)
     replays = [(str(path), replay(path, asked)) for path in model]
     if json:
-        rows = [{"model": name, **asdict(one), "passed": one.passed, "device_requested": str(asked)} for name, one in replays]
+        rows = [
+            {"model": name, **asdict(one), "passed": one.passed, "device_requested": str(asked)}
+            for name, one in replays
+        ]
         typer.echo(msgspec.json.encode(rows).decode())
     else:
         table = [
             (
                 "ok" if one.passed else "FAILED",
                 name,
-                f"{one.images} images, largest |Δ| {one.largest:.2g}, tolerance {one.tolerance:g}, {one.engine} on {one.device}",
+                f"{one.images} images, largest |Δ| {one.largest:.2g}, tolerance {one.tolerance:g}",
+                f"{one.engine} on {one.device}",
             )
             for name, one in replays
         ]

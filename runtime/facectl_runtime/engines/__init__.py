@@ -18,7 +18,7 @@ FORMATS = {"onnx": onnx.FORMAT}
 
 
 def format_of(model: Path) -> Format:
-    """Find what reads `model`. Raises `ModelError` for a kind that nothing installed can read, and for a missing one."""
+    """Find what reads `model`. Raises `ModelError` for a missing one, and a kind that nothing installed can read."""
     if not model.exists():
         raise ModelError(f"{model}: no such model; give an exported file or a run folder")
     kind = model.suffix.lower().removeprefix(".")

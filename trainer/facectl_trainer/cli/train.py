@@ -13,13 +13,19 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as zoo, or a .toml file.")],
-    data: Annotated[Path, typer.Option(help="A folder with one folder of images a class, or with train, val and test.")],
-    out: Annotated[Path | None, typer.Option(help="The run folder; its name becomes the model's. [default: runs/RECIPE]")] = None,
+    data: Annotated[
+        Path, typer.Option(help="A folder with one folder of images a class, or with train, val and test.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; its name becomes the model's. [default: runs/RECIPE]")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the recipe's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run folder that is there, once this run is done.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the run folder that is there, once this run is done.")
+    ] = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,

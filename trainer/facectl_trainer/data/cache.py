@@ -13,7 +13,9 @@ from facectl_runtime.home import home
 
 Features = npt.NDArray[np.float32]
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS features (space TEXT, content TEXT, vector BLOB, PRIMARY KEY (space, content)) WITHOUT ROWID"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS features (space TEXT, content TEXT, vector BLOB, PRIMARY KEY (space, content)) WITHOUT ROWID
+"""
 
 
 class FeatureCache:
@@ -60,4 +62,7 @@ class FeatureCache:
         return database
 
     def _warn(self, verb: str, error: Exception) -> None:
-        print(f"facectl: the feature cache {self._file} could not be {verb} ({error}); going on without it", file=sys.stderr)
+        print(
+            f"facectl: the feature cache {self._file} could not be {verb} ({error}); going on without it",
+            file=sys.stderr,
+        )

@@ -40,11 +40,13 @@ def split(
     Raises `UsageError` where a class has fewer than three different images.
     """
     parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
-    start, share = (((fold.number - 1) / fold.count, 1 / fold.count) if fold else (0.0, test))
+    start, share = ((fold.number - 1) / fold.count, 1 / fold.count) if fold else (0.0, test)
     for label, units in _units(images, hashes, seed).items():
         n = len(units)
         if n < len(PARTS):
-            raise UsageError(f"class {label} has {n} usable images that differ; at least {len(PARTS)} are needed: add some")
+            raise UsageError(
+                f"class {label} has {n} usable images that differ; at least {len(PARTS)} are needed: add some"
+            )
         first, last = round(n * start), round(n * (start + share))
         if first == last and not fold:
             last = first + 1
