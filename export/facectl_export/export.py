@@ -150,13 +150,15 @@ def _prove(
     candidates: Sequence[bytes],
     quiet: bool,
 ) -> tuple[Exported, list[gate.Shortfall]]:
-    """Compare a file with the trained model, then write its spec into it and replay its golden images."""
+    """Compare a file with the trained model; where it passes, write its spec into it and replay its golden images."""
     onnx.write_spec(path, msgspec.structs.replace(spec, precision=precision, metrics=None))
     engine = format_of(path).open(path, spec, CPU)
     with progress(f"{path.name} on the test split", len(reference.images), quiet) as advance:
         answered = answer_labelled(engine, spec.input, spec.labels, root, reference.images, advance)
     compared = gate.compare(reference, answered)
     tolerance = TOLERANCES[precision]
+    if short := gate.shortfalls(compared, tolerance):  # its answers may be no numbers, which no spec can hold
+        return Exported(path, precision, path.stat().st_size, compared), short
     chosen = golden.choose(candidates, trained, engine, spec.input)
     described = msgspec.structs.replace(
         spec,
@@ -167,12 +169,17 @@ def _prove(
     onnx.write_spec(path, described)
     if not replay(path, CPU).passed:
         raise ModelError(f"{path.name}: it does not repeat its own answers; please report this")
-    return Exported(path, precision, path.stat().st_size, compared), gate.shortfalls(compared, tolerance)
+    return Exported(path, precision, path.stat().st_size, compared), []
 
 
 def _deliver(done: Sequence[Exported], out: Path) -> list[Exported]:
-    """Rename the files into their place, each over the one of its name."""
-    out.mkdir(exist_ok=True)
-    for one in done:
-        one.path.replace(out / one.path.name)
+    """Rename the files into their place, each over the one of its name. Raises `UsageError` where that cannot be."""
+    if folders := [one.path.name for one in done if (out / one.path.name).is_dir()]:
+        raise UsageError(f"{out / folders[0]}: a folder stands where the file belongs; give another --out")
+    try:
+        out.mkdir(exist_ok=True)
+        for one in done:
+            one.path.replace(out / one.path.name)
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
     return [replace(one, path=out / one.path.name) for one in done]

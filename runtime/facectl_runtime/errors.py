@@ -4,6 +4,11 @@ Every message is one line that names the value met, what is allowed and what to 
 """
 
 
+def one_line(text: str) -> str:
+    """Show control characters as escapes, so that a line stays a line whatever name stands in it."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class FacectlError(Exception):
     """Base of all errors that facectl raises on purpose."""
 

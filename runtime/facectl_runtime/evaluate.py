@@ -15,6 +15,7 @@ from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.labelled import Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, Metrics
 
 BATCH = 8
@@ -83,7 +84,7 @@ def answer_labelled(
     kept, rows, unreadable = [], [], []
     for item, answer in answers(decode_ahead(images, load, BATCH, eager=True), engine):
         if isinstance(answer, ImageError):
-            unreadable.append((item.path, str(answer)))
+            unreadable.append((display_name(item.path), str(answer)))
         else:
             kept.append(item)
             rows.append(answer)

@@ -64,6 +64,24 @@ def presplit(data: Path) -> dict[Part, list[Image]] | None:
     }
 
 
+def choose_images(data: Path | None, split: Path | None, part: str) -> tuple[Path, list[Image]]:
+    """Give (data folder, images) to measure on: a part of a split file, of a split folder, or a whole folder.
+
+    `data` is where the images of `split` lie now, if they were moved. Raises `UsageError`.
+    """
+    if part not in PARTS:
+        raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
+    if split is not None:
+        chosen = read_split(split)
+        if not chosen.parts.get(part):
+            raise UsageError(f"{split}: it has no {part} images; use another --part")
+        return data or Path(chosen.root), chosen.parts[part]
+    if data is None:
+        raise UsageError("an exported file needs --data, a folder with one folder of images a class")
+    parts = presplit(data)
+    return data, parts[part] if parts else class_folders(data)
+
+
 def read_split(path: Path) -> Split:
     """Read a split file. Raises `UsageError` where there is none or it is damaged."""
     try:
@@ -72,7 +90,7 @@ def read_split(path: Path) -> Split:
         raise UsageError(
             f"{path}: {error.strerror}; a run folder that `facectl train` wrote has a split.json"
         ) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: not a split file ({error}); train again to write one") from error
 
 

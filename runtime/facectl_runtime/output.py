@@ -8,6 +8,7 @@ import msgspec
 
 from facectl_runtime.classifier import Row
 from facectl_runtime.engines import Engine
+from facectl_runtime.errors import one_line
 from facectl_runtime.spec import UNKNOWN, ModelSpec
 
 
@@ -36,12 +37,12 @@ def write_table(rows: Iterable[Row], about: About, out: TextIO) -> None:
     width = max(map(len, (*about.spec.labels, UNKNOWN)))
     for row in rows:
         if row.error is not None:
-            line = f"error    {_one_line(row.source)}: {row.error}"
+            line = f"error    {one_line(row.source)}: {row.error}"
         else:
             first = row.top[0]
             cells = [f"{first.probability:7.1%}  {row.label:<{width}}"]
             cells += [f"{other.probability:7.1%}  {other.label:<{width}}" for other in row.top[1:]]
-            line = "  ".join([*cells, _one_line(row.source)])
+            line = "  ".join([*cells, one_line(row.source)])
         out.write(line + "\n")
         out.flush()
 
@@ -68,7 +69,8 @@ def write_csv(rows: Iterable[Row], about: About, out: TextIO) -> None:
     import csv
 
     common = about.fields()
-    k_columns = [f"{kind}_{k}" for k in range(2, about.topk + 1) for kind in ("label", "probability")]
+    most = min(about.topk, len(about.spec.labels))
+    k_columns = [f"{kind}_{k}" for k in range(2, most + 1) for kind in ("label", "probability")]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["source", "label", "probability", *k_columns, "error", *common])
     for row in rows:
@@ -97,8 +99,3 @@ def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
         for row in rows
     )
     return "\n".join(lines)
-
-
-def _one_line(name: str) -> str:
-    """Show a name's control characters as escapes, so that a row stays a row."""
-    return name if name.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)

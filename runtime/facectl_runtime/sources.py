@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in "avif bmp gif heic heif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split()  # noqa: SIM905
 )
-_IMAGE_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+# Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
+_IMAGE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|P[1-6]\s+[#\d]|\0\0..ftyp",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,13 @@ def display_name(path: str | Path) -> str:
 
 
 def _expand_path(word: str) -> Iterator[Source]:
+    if not word or "\0" in word:
+        yield Source(display_name(word), None, "is not a path; give a file, a folder or a pattern")
+        return
     path = Path(word)
-    if path.is_dir():
+    if os.path.isdir(word):  # unlike Path.is_dir, also false for a name that is too long  # noqa: PTH112
         yield from _or_error(map(_of_path, images_below(path)), word, "no images in this folder")
-    elif path.exists() or path.is_symlink() or not glob.has_magic(word):
+    elif os.path.lexists(word) or not glob.has_magic(word):
         yield _of_path(path)
     else:
         matches = (source for name in sorted(glob.glob(word, recursive=True)) for source in _expand_path(name))
@@ -81,9 +89,12 @@ def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Sourc
 
 
 def _standard_input() -> Iterator[Source]:
+    if sys.stdin is None:
+        yield Source("-", None, "stdin is closed; give files, folders or patterns")
+        return
     stream = sys.stdin.buffer
     start = stream.peek(4096)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
-    if start.startswith(_IMAGE_SIGNATURES) or start[4:8] == b"ftyp":
+    if _IMAGE_START.match(start):
         yield Source("-", stream.read())
         return
     if b"\0" in start:

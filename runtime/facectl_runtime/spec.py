@@ -22,7 +22,7 @@ Side = Annotated[int, Meta(ge=1, le=4096)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -139,7 +139,7 @@ class Provenance(_Part, frozen=True):
     weights_licence: Text | None
     packages: dict[str, str]
     """Package name to version, of those that made the model."""
-    created: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+    created: Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z")]
     """UTC, ISO 8601."""
 
 
@@ -147,7 +147,7 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     """Everything that running a model needs to know beyond its graph, and everything that proves it."""
 
     spec_version: Literal[1] = 1
-    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
     task: Literal["classify", "embed"]
     precision: Precision
     labels: tuple[Text, ...]
@@ -216,7 +216,7 @@ def decode(text: str | bytes, where: str) -> ModelSpec:
                 "upgrade with: pip install -U facectl"
             )
         return msgspec.json.decode(text, type=ModelSpec)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{where}: its facectl spec is not valid: {error}; export the model again") from error
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from facectl_runtime import image
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
-from facectl_runtime.errors import ModelError
+from facectl_runtime.errors import ImageError, ModelError
 from facectl_runtime.spec import Golden, InputSpec
 
 
@@ -38,12 +38,15 @@ def replay(model: Path, device: Device) -> Replay:
             f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote"
         )
     engine = reader.open(model, spec, device)
-    answers = [engine.infer(pixels[None])[0] for pixels in _pixels(spec.golden, spec.input)]
+    answers = [engine.infer(pixels[None])[0] for pixels in _pixels(model, spec.golden, spec.input)]
     expected = np.array([golden.expected for golden in spec.golden.images])
     difference = float(np.abs(np.array(answers, np.float64) - expected).max())
     largest = difference if np.isfinite(difference) else float("inf")
     return Replay(len(answers), largest, spec.golden.tolerance, engine.name, engine.device)
 
 
-def _pixels(golden: Golden, spec: InputSpec) -> list[np.ndarray]:
-    return [image.load(item.png, spec) for item in golden.images]
+def _pixels(model: Path, golden: Golden, spec: InputSpec) -> list[image.Pixels]:
+    try:
+        return [image.load(item.png, spec) for item in golden.images]
+    except ImageError as error:
+        raise ModelError(f"{model}: a golden image in it cannot be replayed: {error}; export it again") from error

@@ -10,9 +10,11 @@
 
 import csv
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import msgspec
 
@@ -58,7 +60,7 @@ class Run:
 
         try:
             return tf_keras.models.load_model(self.folder / MODEL, compile=False, safe_mode=True)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
             raise ModelError(f"{self.folder / MODEL}: cannot be loaded ({_first_line(error)}); train again") from error
 
     def images(self, part: Part, data: Path | None = None) -> tuple[Path, list[Image]]:

@@ -1,22 +1,26 @@
 """Training: from a data folder and a recipe to a run folder."""
 
+import os
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+import msgspec
 import numpy as np
 
 from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_runtime.evaluate import Answered, evaluation, metrics
 from facectl_runtime.files import scratch_beside, swap_in
-from facectl_runtime.labelled import Image, Part, Split, class_folders, content_hash, presplit
+from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, content_hash, presplit
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance
+from facectl_runtime.sources import display_name
+from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, encode
 from facectl_trainer import fit
 from facectl_trainer.backbones import Backbone, backbone
 from facectl_trainer.data.cache import FeatureCache
@@ -24,7 +28,7 @@ from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
 from facectl_trainer.features import Features, extract
 from facectl_trainer.framework import use_device
 from facectl_trainer.recipe import Recipe
-from facectl_trainer.run import Calibration, Metrics, write_run
+from facectl_trainer.run import SPEC, Calibration, Metrics, write_run
 from facectl_trainer.weights import locate
 
 PACKAGES = ("facectl", "tensorflow", "tf_keras", "numpy", "pillow")
@@ -77,10 +81,7 @@ def train(job: Job, quiet: bool = False) -> Trained:
 
     Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
     """
-    if job.out.exists() and not job.force:
-        raise UsageError(
-            f"{job.out}: already there; give another --out, or --force to replace it when the new run is done"
-        )
+    _check_out(job)
     body = backbone(job.recipe.backbone)
     weights = locate(body.weights)
     used = use_device(job.device)
@@ -88,6 +89,7 @@ def train(job: Job, quiet: bool = False) -> Trained:
         print(f"device: {used} (asked for: {job.device})", file=sys.stderr)
     spec = InputSpec(body.width, body.height, job.recipe.resize)
     data = _prepare(job, body, weights, spec, quiet)
+    described = _describe(job, body, spec, data)
     plan = job.recipe.head
     with progress("training, epochs", plan.epochs, quiet) as advance:
         head, history = fit.fit_head(
@@ -97,21 +99,45 @@ def train(job: Job, quiet: bool = False) -> Trained:
     head = head.cooled(calibration.temperature)
     answered = _answer(head, data)
     test = Metrics(evaluation(answered, data.labels), calibration)
-    described = _describe(job, body, spec, data, answered)
+    described = msgspec.structs.replace(described, metrics=metrics(answered.right))
     _write(job, _assemble(body, weights, head), described, data.split, history, test)
     counts = {part: len(images) for part, images in data.split.parts.items()}
     return Trained(job.out, test, counts, len(history), data.left_out)
 
 
+def _check_out(job: Job) -> None:
+    """Refuse a place that the run could not take, before any work is done."""
+    if job.out.exists() and not job.force:
+        raise UsageError(
+            f"{job.out}: already there; give another --out, or --force to replace it when the new run is done"
+        )
+    if job.out.exists() and not (job.out / SPEC).is_file():
+        raise UsageError(f"{job.out}: not a run folder, and --force replaces nothing else; give another --out")
+    place = next(folder for folder in job.out.absolute().parents if folder.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK)):
+        raise UsageError(f"{job.out}: cannot be written; give another place with --out")
+    try:
+        msgspec.convert(job.out.name, get_type_hints(ModelSpec, include_extras=True)["name"])
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{job.out}: its last part becomes the model's name, in which letters a to z, digits, '.', '_' and '-' are "
+            "allowed, 100 at most, a letter or digit first; give another --out"
+        ) from error
+
+
 def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bool) -> _Data:
     """List, hash, decode and split the images; those that cannot be used are left out and named."""
     given = presplit(job.data)
+    if given and job.fold:
+        raise UsageError(f"{job.data}: split already into train, val and test; leave --fold out")
     images = [image for part in given.values() for image in part] if given else class_folders(job.data)
     if len(labels := sorted({image.label for image in images})) < 2:
         raise UsageError(f"{job.data}: only one class, {labels[0]}; a classifier needs two or more folders")
-    hashes = {image.path: content_hash(job.data / image.path) for image in images}
-    left_out = {image.path: "the same picture stands under two labels" for image in conflicts(images, hashes)}
-    images = [image for image in images if image.path not in left_out]
+    hashes, left_out = _hash(job.data, images)
+    images = [image for image in images if image.path in hashes]
+    twice = {image.path: "the same picture stands under two labels" for image in conflicts(images, hashes)}
+    left_out |= twice
+    images = [image for image in images if image.path not in twice]
     cache = FeatureCache(f"{body.name}:{body.weights.sha256}:{spec}")
     with progress(f"features by {body.name}", len(images), quiet) as advance:
         features, unreadable = extract(lambda: body.build(weights), spec, job.data, images, hashes, cache, advance)
@@ -120,6 +146,9 @@ def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bo
     _check_classes(job.data, labels, images)
     if given:
         parts = {part: [image for image in chosen if image.path in features] for part, chosen in given.items()}
+        _check_classes(job.data / "train", labels, parts["train"])
+        if empty := [part for part in PARTS if not parts[part]]:
+            raise UsageError(f"{job.data / empty[0]}: none of its images can be used; add some")
     else:
         plan = job.recipe.split
         parts = split(images, hashes, test=plan.test, val=plan.val, seed=job.seed, fold=job.fold)
@@ -127,6 +156,24 @@ def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bo
     return _Data(
         Split(str(job.data.resolve()), parts, kept), fingerprint(images, hashes), tuple(labels), features, left_out
     )
+
+
+def _hash(data: Path, images: Sequence[Image]) -> tuple[dict[str, str], dict[str, str]]:
+    """Give ({path: SHA-256}, {path: why it has none})."""
+    hashes, left_out = {}, {}
+    for item in images:
+        path = data / item.path
+        try:
+            item.path.encode()  # split.json could not hold it
+            if path.is_file():
+                hashes[item.path] = content_hash(path)
+            else:
+                left_out[item.path] = "is not a file, or a link to nothing; give an image file"
+        except UnicodeEncodeError:
+            left_out[display_name(item.path)] = "its name is not UTF-8; rename it"
+        except OSError as error:
+            left_out[item.path] = f"cannot be read: {error.strerror}; check its permissions"
+    return hashes, left_out
 
 
 def _check_classes(data: Path, labels: list[str], images: list[Image]) -> None:
@@ -160,7 +207,15 @@ def _assemble(body: Backbone, weights: Path, head: fit.Head) -> Any:
     return model
 
 
-def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data, answered: Answered) -> ModelSpec:
+def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data) -> ModelSpec:
+    """Write the spec, all but its metrics. Raises `UsageError` for a label that a spec cannot carry."""
+    try:
+        return msgspec.json.decode(encode(_spec(job, body, spec, data)), type=ModelSpec)
+    except (ValueError, msgspec.ValidationError) as error:
+        raise UsageError(f"{job.data}: {error}; rename the folder") from error
+
+
+def _spec(job: Job, body: Backbone, spec: InputSpec, data: _Data) -> ModelSpec:
     return ModelSpec(
         name=job.out.name,
         task="classify",
@@ -168,7 +223,6 @@ def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data, answered: 
         labels=data.labels,
         input=spec,
         output=OutputSpec("probabilities", len(data.labels)),
-        metrics=metrics(answered.right),
         provenance=Provenance(
             recipe=job.name,
             seed=job.seed,

@@ -1,18 +1,15 @@
 """`facectl evaluate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl_runtime.classifier import read_spec
 from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
-from facectl_runtime.devices import parse_device
-from facectl_runtime.engines import format_of
-from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.evaluate import Evaluation, answer_labelled, evaluation
-from facectl_runtime.labelled import PARTS, Image, class_folders, presplit, read_split
-from facectl_runtime.progress import progress
+from facectl_runtime.errors import ImageError
+
+if TYPE_CHECKING:
+    from facectl_runtime.evaluate import Evaluation
 
 
 def evaluate(
@@ -21,7 +18,7 @@ def evaluate(
     split: Annotated[
         Path | None, typer.Option(help="A run's split.json: only the images of --part. A run folder uses its own.")
     ] = None,
-    part: Annotated[str, typer.Option(metavar="|".join(PARTS), help="Which part of a split.")] = "test",
+    part: Annotated[str, typer.Option(metavar="train|val|test", help="Which part of a split.")] = "test",
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -33,36 +30,37 @@ def evaluate(
     """
     import msgspec
 
+    from facectl_runtime.classifier import read_spec
+    from facectl_runtime.devices import parse_device
+    from facectl_runtime.engines import format_of
+    from facectl_runtime.evaluate import answer_labelled, evaluation
+    from facectl_runtime.labelled import choose_images
+    from facectl_runtime.progress import progress
+    from facectl_runtime.sources import display_name
+
     asked = parse_device(device)
     spec = read_spec(model)
     if split is None and data is None and model.is_dir():
         split = model / "split.json"
-    root, images = _images(data, split, part)
+    root, images = choose_images(data, split, part)
     engine = format_of(model).open(model, spec, asked)
     with progress(f"evaluating on {engine.device}", len(images), quiet) as advance:
         answered = answer_labelled(engine, spec.input, spec.labels, root, images, advance)
     result = evaluation(answered, spec.labels)
     if json:
-        about = {"model": str(model), "engine": engine.name, "device": engine.device, "device_requested": str(asked)}
+        about = {
+            "model": display_name(model),
+            "engine": engine.name,
+            "device": engine.device,
+            "device_requested": str(asked),
+        }
         typer.echo(msgspec.json.encode({**about, **msgspec.to_builtins(result)}).decode())
     else:
         typer.echo(_text(result))
     return ImageError.exit_code if result.unreadable else 0
 
 
-def _images(data: Path | None, split: Path | None, part: str) -> tuple[Path, list[Image]]:
-    if part not in PARTS:
-        raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
-    if split is not None:
-        chosen = read_split(split)
-        return data or Path(chosen.root), chosen.parts[part]
-    if data is None:
-        raise UsageError("an exported file needs --data, a folder with one folder of images a class")
-    parts = presplit(data)
-    return data, parts[part] if parts else class_folders(data)
-
-
-def _text(result: Evaluation) -> str:
+def _text(result: "Evaluation") -> str:
     from facectl_runtime.output import columns
 
     low, high = result.interval
@@ -84,7 +82,7 @@ def _text(result: Evaluation) -> str:
     return "\n\n".join(parts)
 
 
-def _confusion(result: Evaluation) -> str:
+def _confusion(result: "Evaluation") -> str:
     from facectl_runtime.output import columns
 
     numbers = [str(number) for number in range(len(result.labels))]

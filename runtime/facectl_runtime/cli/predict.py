@@ -3,16 +3,15 @@
 import sys
 import time
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl_runtime.classifier import Row, classify, read_spec
 from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
-from facectl_runtime.devices import parse_device
 from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.output import FORMATS, About
-from facectl_runtime.sources import expand
+
+if TYPE_CHECKING:
+    from facectl_runtime.classifier import Row
 
 
 def predict(
@@ -35,6 +34,11 @@ def predict(
     Every image gives a row, in the order of the sources; one that cannot be read gives a row with its error, and the
     exit code is then 3. A file whose name begins with a dash goes after --.
     """
+    from facectl_runtime.classifier import classify, read_spec
+    from facectl_runtime.devices import parse_device
+    from facectl_runtime.output import FORMATS, About
+    from facectl_runtime.sources import display_name, expand
+
     chosen = [name for name, asked in (("json", json), ("jsonl", jsonl), ("csv", csv)) if asked]
     if len(chosen) > 1:
         raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
@@ -43,7 +47,7 @@ def predict(
     started = time.perf_counter()
     engine, rows = classify(model, spec, asked, expand(source), topk)
     count = _Count(rows)
-    about = About(str(model), spec, engine, str(asked), topk)
+    about = About(display_name(model), spec, engine, str(asked), topk)
     FORMATS[chosen[0] if chosen else "table"](count, about, sys.stdout)
     if not quiet and (count.rows > 1 or count.errors):
         seconds = time.perf_counter() - started
@@ -55,11 +59,11 @@ def predict(
 class _Count:
     """Passes rows on and counts them."""
 
-    def __init__(self, rows: Iterator[Row]) -> None:
+    def __init__(self, rows: "Iterator[Row]") -> None:
         self._source = rows
         self.rows = self.errors = 0
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> "Iterator[Row]":
         for row in self._source:
             self.rows += 1
             self.errors += row.error is not None

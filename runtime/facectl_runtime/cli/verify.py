@@ -20,10 +20,11 @@ def verify(
     import msgspec
 
     from facectl_runtime.output import columns
+    from facectl_runtime.sources import display_name
     from facectl_runtime.verify import replay
 
     asked = parse_device(device)
-    replays = [(str(path), replay(path, asked)) for path in model]
+    replays = [(display_name(path), replay(path, asked)) for path in model]
     if json:
         rows = [
             {"model": name, **asdict(one), "passed": one.passed, "device_requested": str(asked)}

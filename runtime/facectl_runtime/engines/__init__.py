@@ -4,12 +4,13 @@ An entry point of the group `facectl.engines` is named for the suffix it serves,
 folder, and gives a `Format`.
 """
 
-from importlib.metadata import entry_points
+import os
 from pathlib import Path
 
 from facectl_runtime.engines import onnx
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.errors import ModelError
+from facectl_runtime.handed_in import entry_points
 
 __all__ = ["Engine", "Format", "format_of"]
 
@@ -19,14 +20,14 @@ FORMATS = {"onnx": onnx.FORMAT}
 
 def format_of(model: Path) -> Format:
     """Find what reads `model`. Raises `ModelError` for a missing one, and a kind that nothing installed can read."""
-    if not model.exists():
+    if not os.path.exists(model):  # unlike Path.exists, also false for a name that is too long  # noqa: PTH110
         raise ModelError(f"{model}: no such model; give an exported file or a run folder")
     kind = model.suffix.lower().removeprefix(".")
     if kind not in FORMATS and model.is_dir() and (model / "spec.json").exists():
         kind = RUN
     if kind in FORMATS:
         return FORMATS[kind]
-    others = {entry.name: entry for entry in entry_points(group="facectl.engines")}
+    others = entry_points("facectl.engines")
     if kind in others:
         return _loaded(others[kind].load())
     known = ", ".join(sorted(f".{name}" for name in {*FORMATS, *others} - {RUN}))

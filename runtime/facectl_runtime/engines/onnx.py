@@ -1,6 +1,7 @@
 """ONNX models on ONNX Runtime."""
 
 import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,13 @@ from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
 from facectl_runtime.onnx_metadata import read_metadata
+from facectl_runtime.sources import display_name
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
 _CUDA = "CUDAExecutionProvider"
+
+# ONNX Runtime's own builds report each session to their maker, unless this is set before the first import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 def read_spec(path: Path) -> ModelSpec:
@@ -35,7 +40,10 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
     name = session.get_inputs()[0].name
 
     def infer(pixels: Pixels) -> Answers:
-        return np.asarray(session.run(None, {name: pixels})[0], np.float32)
+        try:
+            return np.asarray(session.run(None, {name: pixels})[0], np.float32)
+        except Exception as error:  # ONNX Runtime's own classes share no base but Exception
+            raise ModelError(f"{path}: ONNX Runtime fails on it ({_reason(error)}); export it again") from error
 
     return Engine(f"onnxruntime {runtime.__version__}", used, infer)
 
@@ -64,14 +72,19 @@ def _session(runtime: Any, path: Path, device: Device) -> Any:
         runtime.preload_dlls()
     providers: list[Any] = [(_CUDA, {"device_id": device.index})] if on_gpu else []
     try:
-        session = runtime.InferenceSession(path, _options(runtime), [*providers, "CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's own classes share no base but Exception
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason}); copy or export it again") from error
+        # ONNX Runtime takes no path that is not UTF-8, but a file's content as well.
+        model = path if display_name(path) == str(path) else path.read_bytes()
+        session = runtime.InferenceSession(model, _options(runtime), [*providers, "CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}); copy or export it again") from error
     # A provider that fails to start is left out with a warning at most: only the session knows what it got.
     if device.kind == "cuda" and session.get_providers()[0] != _CUDA:
         raise DeviceError(f"--device {device}: CUDA did not start; check the driver, or use --device cpu")
     return session
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _options(runtime: Any) -> Any:
@@ -85,12 +98,17 @@ def _options(runtime: Any) -> Any:
 
 def _check_signature(path: Path, session: Any, spec: ModelSpec) -> None:
     """Hold the graph to its spec. Raises `ModelError`."""
-    inputs = [(node.type, node.shape[1:]) for node in session.get_inputs()]
-    outputs = [(node.type, node.shape[1:]) for node in session.get_outputs()]
-    wanted_inputs = [("tensor(uint8)", [spec.input.height, spec.input.width, 3])]
-    wanted_outputs = [("tensor(float)", [spec.output.size])]
+    inputs = [(node.type, _shape(node)) for node in session.get_inputs()]
+    outputs = [(node.type, _shape(node)) for node in session.get_outputs()]
+    wanted_inputs = [("tensor(uint8)", ["N", spec.input.height, spec.input.width, 3])]
+    wanted_outputs = [("tensor(float)", ["N", spec.output.size])]
     if (inputs, outputs) != (wanted_inputs, wanted_outputs):
         raise ModelError(
             f"{path}: its graph takes {inputs} and gives {outputs}, its spec promises {wanted_inputs} and "
             f"{wanted_outputs}; export the model again"
         )
+
+
+def _shape(node: Any) -> list[int | str | None]:
+    """Give a shape whose first dimension is `N` where it is open."""
+    return [dimension if number or isinstance(dimension, int) else "N" for number, dimension in enumerate(node.shape)]

@@ -21,7 +21,7 @@ def train(
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the recipe's.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the split and the first weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the run folder that is there, once this run is done.")

@@ -22,15 +22,18 @@ class FeatureCache:
     """Feature vectors by content, in one SQLite file that several runs may share.
 
     A space is everything that decides a vector beside the photograph: backbone, weights, input, decode. A cache that
-    cannot be read or written costs time, never a run: a warning is printed, and training goes on without it.
+    cannot be read or written costs time, never a run: one warning is printed, and training goes on without it.
     """
 
     def __init__(self, space: str, file: Path | None = None) -> None:
         self._space = space
         self._file = file or home() / "features.sqlite"
+        self._usable = True
 
     def get(self, contents: Iterable[str]) -> dict[str, Features]:
         """Give the vectors that are known: SHA-256 of the photograph → float32, d."""
+        if not self._usable:
+            return {}
         wanted = sorted(set(contents))
         found: dict[str, Features] = {}
         try:
@@ -48,6 +51,8 @@ class FeatureCache:
 
     def put(self, vectors: Mapping[str, Features]) -> None:
         """Keep vectors, all of them or, where the disk is full, none."""
+        if not self._usable:
+            return
         rows = [(self._space, content, vector.astype(np.float32).tobytes()) for content, vector in vectors.items()]
         try:
             with closing(self._open()) as database, database:
@@ -62,6 +67,7 @@ class FeatureCache:
         return database
 
     def _warn(self, verb: str, error: Exception) -> None:
+        self._usable = False
         print(
             f"facectl: the feature cache {self._file} could not be {verb} ({error}); going on without it",
             file=sys.stderr,

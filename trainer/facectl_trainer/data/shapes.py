@@ -18,7 +18,6 @@ KINDS = ("ellipse", "rectangle")
 SIDE = 160  # of a picture, in pixels
 _STRIPS: dict[Part, tuple[float, float]] = {"train": (0.0, 0.6), "val": (0.6, 0.8), "test": (0.8, 1.0)}
 """Each part's crops come from a vertical strip of the photographs of its own, as shares of their width."""
-_SHARES: dict[Part, float] = {"train": 0.6, "val": 0.15, "test": 0.25}
 _FINER = 4  # shapes are drawn this much larger, so that their edges come out smooth
 _CONTRAST = 100  # least distance in RGB between a shape and the mean of what lies behind
 
@@ -33,12 +32,14 @@ def write_shapes(out: Path, count: int, seed: int, advance: Callable[[int], None
         raise UsageError(f"{out}: already there; give another --to")
     photographs = _photographs()
     random = np.random.default_rng(seed)
+    train, val = round(0.6 * count), round(0.15 * count)
+    counts: dict[Part, int] = {"train": train, "val": val, "test": count - train - val}
     with scratch_beside(out) as scratch:
         folder = scratch / out.name
         for part, strip in _STRIPS.items():
             for kind in KINDS:
                 (folder / part / kind).mkdir(parents=True)
-                for number in range(round(count * _SHARES[part])):
+                for number in range(counts[part]):
                     picture = _draw(_crop(photographs, strip, random), kind, random)
                     picture.save(folder / part / kind / f"{number:04}.png")
                     advance(1)

@@ -37,24 +37,28 @@ def split(
     are ordered by SHA-256(seed, content): adding an image moves few others. With `fold`, the test share is 1 / count
     and the folds' test parts together hold every image once.
 
-    Raises `UsageError` where a class has fewer than three different images.
+    Raises `UsageError` where a class has fewer than three different images, and where a fold leaves a part empty.
     """
     parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
-    start, share = ((fold.number - 1) / fold.count, 1 / fold.count) if fold else (0.0, test)
     for label, units in _units(images, hashes, seed).items():
         n = len(units)
         if n < len(PARTS):
             raise UsageError(
                 f"class {label} has {n} usable images that differ; at least {len(PARTS)} are needed: add some"
             )
-        first, last = round(n * start), round(n * (start + share))
-        if first == last and not fold:
-            last = first + 1
+        first, last = _test_range(n, test, fold)
         turned = units[first:] + units[:first]  # from here on: test, val, train
         tests = last - first
+        if n - tests < 2:
+            raise UsageError(
+                f"class {label} has {n} usable images that differ, and this fold tests on {tests} of them; "
+                "add some, or use more folds"
+            )
         vals = min(max(1, round(n * val)), n - tests - 1)
         for part, chosen in zip(("test", "val", "train"), _cut(turned, tests, vals), strict=True):
             parts[part] += [image for unit in chosen for image in unit]  # type: ignore[index]
+    if not parts["test"]:
+        raise UsageError("this fold has no image to test on: no class has so many; use fewer folds")
     return {part: sorted(parts[part], key=lambda image: image.path) for part in PARTS}
 
 
@@ -70,6 +74,13 @@ def conflicts(images: Sequence[Image], hashes: Mapping[str, str]) -> list[Image]
     for image in images:
         labels[hashes[image.path]].add(image.label)
     return [image for image in images if len(labels[hashes[image.path]]) > 1]
+
+
+def _test_range(n: int, share: float, fold: Fold | None) -> tuple[int, int]:
+    """Say which of n units are for testing: from the first to before the last."""
+    if fold:  # in whole numbers, so that each fold begins where the one before it ends
+        return n * (fold.number - 1) // fold.count, n * fold.number // fold.count
+    return 0, min(max(1, round(n * share)), n - 2)
 
 
 def _units(images: Sequence[Image], hashes: Mapping[str, str], seed: int) -> dict[str, list[list[Image]]]:

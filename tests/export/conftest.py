@@ -1,0 +1,168 @@
+"""A run on drawn photographs, its export at every precision, and what tests do with the command line."""
+
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facectl_runtime import image
+from facectl_runtime.cli import run
+
+COLOURS = {"red": (205, 60, 50), "green": (60, 170, 70), "blue": (50, 70, 200)}
+# Handling of SIGINT is inherited, and a shell's background jobs ignore it.
+PROGRAM = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from facectl_runtime.cli import main; "
+    "main()"
+)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def error(self) -> str:
+        """Give the message, which is all that there is on stderr: one line, and no answers."""
+        assert self.err.startswith("facectl: ")
+        assert self.err.count("\n") == 1
+        assert self.err.endswith("\n")
+        assert self.out == ""
+        return self.err.removeprefix("facectl: ").rstrip("\n")
+
+
+@dataclass(frozen=True)
+class Trained:
+    folder: Path
+    data: Path
+    home: Path
+
+
+@dataclass(frozen=True)
+class Exported:
+    folder: Path
+    fp32: Path
+    int8: Path
+    ran: Ran
+    calibrated_on: list[str]
+    """Paths below the data folder that were read while the model was quantized."""
+
+
+def call(*arguments: object) -> Ran:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Ran(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def facectl() -> Callable[..., Ran]:
+    return call
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_home(home: Path) -> Iterator[None]:
+    """Keep the tests out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_HOME", str(home))
+        yield
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of fifteen, of several sizes."""
+    folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
+    for label, colour in COLOURS.items():
+        (folder / label).mkdir()
+        for number in range(15):
+            noise = random.normal(0, 40, (64 + 8 * (number % 3), 80, 3))
+            picture = Image.fromarray(np.uint8(np.clip(noise + colour, 0, 255)))
+            picture.save(folder / label / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(home: Path, photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run that every test may read and none may change."""
+    pytest.importorskip("tf_keras")
+    folder = tmp_path_factory.mktemp("runs") / "colours"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_HOME", str(home))
+        words = ["train", "zoo", "--data", photographs, "--out", folder, "--epochs", 40, "--device", "cpu", "--quiet"]
+        done = call(*words)
+    assert done.code == 0, done.err
+    return Trained(folder, photographs, home)
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Its export at fp32 and int8, with a watch on which photographs the quantizer saw."""
+    for package in ("onnx", "tf2onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    from facectl_export import onnx
+
+    folder, read, watched = tmp_path_factory.mktemp("exported") / "files", [], []
+    load, write_int8 = image.load, onnx.write_int8
+
+    def watch(source: Any, spec: Any) -> Any:
+        if watched:
+            read.append(str(source.relative_to(trained.data)))
+        return load(source, spec)
+
+    def write(*arguments: Any) -> None:
+        watched.append(True)
+        try:
+            write_int8(*arguments)
+        finally:
+            watched.clear()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image, "load", watch)
+        patch.setattr(onnx, "write_int8", write)
+        ran = call("export", trained.folder, "--out", folder, "--quantize", "int8,fp32", "--json", "--quiet")
+    assert ran.code == 0, ran.err
+    return Exported(folder, folder / "colours.onnx", folder / "colours.int8.onnx", ran, read)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Give a function that starts a command line as a process of its own, ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*arguments: object) -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def tree() -> Callable[[Path], dict[str, bytes]]:
+    """Give a function that reads every file below a folder."""
+    return lambda folder: {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -1,0 +1,451 @@
+"""Export through the command line: files that answer as the trained model does, or no files at all."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import threading
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from facectl_export.export import calibration_images
+from facectl_runtime import spec as contract
+from facectl_runtime.image import load
+from facectl_runtime.labelled import Image, Split
+from facectl_trainer.run import Run, read_run
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+
+PRECISIONS = ["fp32", "int8"]
+
+
+@pytest.fixture(scope="module")
+def split(trained):
+    return msgspec.json.decode((trained.folder / "split.json").read_bytes(), type=Split)
+
+
+@pytest.fixture(scope="module")
+def keras(trained):
+    return read_run(trained.folder).model()
+
+
+@pytest.fixture(scope="module")
+def pixels(trained, split):
+    """Load the test split as any program would hand it in."""
+    spec = contract.InputSpec(224, 224, contract.Squash())
+    return np.stack([load(trained.data / item.path, spec) for item in split.parts["test"]])
+
+
+@pytest.fixture(params=PRECISIONS)
+def file(exported, request):
+    return getattr(exported, request.param)
+
+
+def spec_of(path):
+    (text,) = [entry.value for entry in onnx.load(path).metadata_props if entry.key == contract.SPEC_KEY]
+    return contract.decode(text, str(path))
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+# The files
+
+
+def test_both_files_come_out_and_nothing_else(exported):
+    assert sorted(path.name for path in exported.folder.iterdir()) == ["colours.int8.onnx", "colours.onnx"]
+    assert [path.name for path in exported.folder.parent.iterdir()] == ["files"]
+
+
+def test_the_report_compares_each_file_with_the_trained_model(exported, split):
+    rows = exported.ran.json()
+    assert [(row["path"], row["precision"]) for row in rows] == [
+        (str(exported.fp32), "fp32"),
+        (str(exported.int8), "int8"),
+    ]
+    for row, path in zip(rows, (exported.fp32, exported.int8), strict=True):
+        assert row["size"] == path.stat().st_size
+        assert row["comparison"]["n"] == len(split.parts["test"])
+        assert row["comparison"]["agreement"] == 1
+    assert 0 < rows[0]["comparison"]["largest"] < 1e-3
+    assert rows[1]["size"] < 0.4 * rows[0]["size"]
+
+
+def test_the_file_is_valid_onnx(file):
+    onnx.checker.check_model(str(file), full_check=True)
+    assert [entry.version for entry in onnx.load(file).opset_import if entry.domain == ""] == [18]
+
+
+def test_pixels_go_in_and_probabilities_come_out_for_any_number_of_images(file, pixels):
+    model = session(file)
+    (taken,), (given,) = model.get_inputs(), model.get_outputs()
+    assert (taken.type, taken.shape[1:]) == ("tensor(uint8)", [224, 224, 3])
+    assert (given.type, given.shape[1:]) == ("tensor(float)", [3])
+    together = model.run(None, {taken.name: pixels[:3]})[0]
+    assert together.shape == (3, 3)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+    assert (together >= 0).all()
+    alone = model.run(None, {taken.name: pixels[:1]})[0]
+    np.testing.assert_allclose(alone, together[:1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
+def test_raw_pixels_are_answered_as_by_the_trained_model(exported, keras, pixels, precision, tolerance):
+    model = session(getattr(exported, precision))
+    name = model.get_inputs()[0].name
+    extremes = np.stack([np.zeros_like(pixels[0]), np.full_like(pixels[0], 255)])
+    for batch in (pixels, extremes) if precision == "fp32" else (pixels,):
+        np.testing.assert_allclose(
+            model.run(None, {name: batch})[0], keras.predict_on_batch(batch), rtol=0, atol=tolerance
+        )
+
+
+def test_int8_really_computes_in_integers(exported, tmp_path):
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(exported.int8, options, providers=["CPUExecutionProvider"])
+    ops = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    in_float = sum(op in ("Conv", "FusedConv", "Gemm", "MatMul") for op in ops)
+    assert ops.count("QLinearConv") >= 45
+    assert in_float <= 2  # the first layer, whose input has every grey level, and no more than the last
+    assert "Softmax" in ops
+
+
+def test_calibration_sees_training_images_alone(exported, split):
+    train = {item.path for item in split.parts["train"]}
+    assert set(exported.calibrated_on) == train
+    assert len(exported.calibrated_on) == len(train)
+
+
+def test_calibration_takes_the_classes_in_turn():
+    images = [Image(f"{label}/{number}.png", label) for label, count in (("b", 9), ("a", 2)) for number in range(count)]
+    chosen = [item.path for item in calibration_images(images, 6)]
+    assert chosen == ["a/0.png", "b/0.png", "a/1.png", "b/1.png", "b/2.png", "b/3.png"]
+    assert calibration_images(images[::-1], 6) == calibration_images(images, 6)
+    assert len(calibration_images(images, 100)) == 11
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_spec_says_everything_of_this_very_file(exported, trained, pixels, split, precision):
+    path = getattr(exported, precision)
+    spec, of_run = spec_of(path), read_run(trained.folder).spec
+    changed = {"precision": precision, "golden": spec.golden, "metrics": spec.metrics}
+    assert spec == msgspec.structs.replace(of_run, **changed)
+    model = session(path)
+    answers = model.run(None, {model.get_inputs()[0].name: pixels})[0]
+    right = [
+        spec.labels[answer.argmax()] == item.label for answer, item in zip(answers, split.parts["test"], strict=True)
+    ]
+    assert spec.metrics.accuracy == pytest.approx(np.mean(right))
+    assert spec.metrics.n == len(right)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("int8", 0.1)])
+def test_the_golden_images_are_in_the_file(exported, precision, tolerance):
+    path = getattr(exported, precision)
+    golden = spec_of(path).golden
+    assert golden.tolerance == tolerance
+    assert len(golden.images) == 4
+    assert sum(len(image.png) for image in golden.images) <= 200_000
+    width, height = Pillow.open(io.BytesIO(golden.images[0].png)).size
+    assert width > 224
+    assert height > 224
+    assert width != height
+    model = session(path)
+    for image in golden.images:
+        pixels = load(image.png, contract.InputSpec(224, 224, contract.Squash()))
+        answer = model.run(None, {model.get_inputs()[0].name: pixels[None]})[0][0]
+        np.testing.assert_allclose(answer, image.expected, atol=2e-5)
+
+
+def test_verify_passes_on_this_machine(exported, facectl):
+    done = facectl("verify", exported.fp32, exported.int8, "--json")
+    assert done.code == 0
+    assert [row["passed"] for row in done.json()] == [True, True]
+
+
+def test_verify_fails_where_a_file_answers_otherwise(exported, facectl, tmp_path):
+    sabotaged = shutil.copy(exported.fp32, tmp_path / "other.onnx")
+    scale_last_layer(sabotaged)
+    assert facectl("verify", sabotaged).code == 5
+
+
+def test_predict_answers_alike_before_and_after_export(exported, trained, facectl):
+    image = trained.data / "blue" / "02.png"
+    rows = [
+        facectl("predict", model, image, "--json", "--topk", 3, "--device", "cpu").json()["results"][0]
+        for model in (trained.folder, exported.fp32)
+    ]
+    assert rows[0]["label"] == rows[1]["label"] == "blue"
+    for one, other in zip(rows[0]["top"], rows[1]["top"], strict=True):
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+
+
+# Sabotage: conversions that do not answer as the trained model does
+
+
+def edit(path, change):
+    model = onnx.load(path)
+    change(model.graph)
+    onnx.save(model, path)
+
+
+def initializer(graph, name):
+    (found,) = [one for one in graph.initializer if one.name == name]
+    return found
+
+
+def change_weights(node_types, index, which, change):
+    """Give a function that changes the weights of the first (0) or last (-1) node of some types."""
+
+    def sabotage(path):
+        def apply(graph):
+            node = [node for node in graph.node if node.op_type in node_types][index]
+            tensor = initializer(graph, node.input[which])
+            tensor.CopyFrom(onnx.numpy_helper.from_array(change(onnx.numpy_helper.to_array(tensor)), tensor.name))
+
+        edit(path, apply)
+
+    return sabotage
+
+
+swap_channels = change_weights(("Conv",), 0, 1, lambda w: np.ascontiguousarray(w[:, ::-1]))
+scale_last_layer = change_weights(("MatMul", "Gemm"), -1, 1, lambda w: w * np.float32(0.7))
+negate_last_layer = change_weights(("MatMul", "Gemm"), -1, 1, lambda w: -w)
+no_numbers = change_weights(("MatMul", "Gemm"), -1, 1, lambda w: w * np.float32("nan"))
+SABOTAGES = {
+    "channels swapped": (swap_channels, "largest |Δp|"),
+    "slightly less sure": (scale_last_layer, "largest |Δp|"),
+    "answers turned round": (negate_last_layer, "agreement"),
+    "no numbers": (no_numbers, "largest |Δp| nan"),
+}
+
+
+@pytest.fixture
+def old(exported, tmp_path):
+    """Make a folder with an export of another day."""
+    folder = tmp_path / "out"
+    shutil.copytree(exported.folder, folder)
+    (folder / "colours.onnx").write_bytes(b"the fp32 file of another day")
+    (folder / "mine.txt").write_text("not facectl's")
+    return folder
+
+
+@pytest.fixture
+def convert(exported, keras, monkeypatch):
+    """Give a function that puts a conversion into the place of the real one: the good file, then changed.
+
+    The trained model is not loaded again each time.
+    """
+    monkeypatch.setattr(Run, "model", lambda _: keras)
+
+    def use(sabotage, name="write_fp32"):
+        position = {"write_fp32": 2, "write_int8": 2}[name]
+
+        def write(*arguments):
+            shutil.copy(exported.fp32, arguments[position])
+            sabotage(arguments[position])
+
+        monkeypatch.setattr(f"facectl_export.onnx.{name}", write)
+
+    return use
+
+
+@pytest.mark.parametrize("name", SABOTAGES)
+def test_a_conversion_that_answers_otherwise_is_not_let_out(trained, facectl, convert, old, tree, tmp_path, name):
+    sabotage, measure = SABOTAGES[name]
+    convert(sabotage)
+    before = tree(tmp_path)
+    done = facectl("export", trained.folder, "--out", old, "--quiet")
+    assert done.code == 5
+    assert done.out == ""
+    *table, last = done.err.splitlines()
+    assert last.startswith("facectl: nothing was exported: colours.onnx: ")
+    assert measure in last
+    assert "is needed" in last
+    assert any("colours.onnx" in line for line in table)
+    assert tree(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_where_one_precision_falls_short_the_other_stays_too(trained, facectl, convert, old, tree, tmp_path):
+    convert(lambda _: None)
+    convert(negate_last_layer, "write_int8")
+    before = tree(tmp_path)
+    done = facectl("export", trained.folder, "--out", old, "--quantize", "fp32,int8", "--quiet")
+    assert done.code == 5
+    last = done.err.splitlines()[-1]
+    assert "colours.int8.onnx: agreement" in last
+    assert "colours.onnx:" not in last
+    assert tree(tmp_path) == before
+
+
+def test_a_good_conversion_replaces_its_own_file_alone(trained, facectl, convert, old, tree):
+    convert(lambda _: None)
+    before = tree(old)
+    done = facectl("export", trained.folder, "--out", old)
+    assert done.code == 0
+    after = tree(old)
+    assert after.pop("colours.onnx") != before.pop("colours.onnx")
+    assert after == before
+    assert f"next: facectl predict {old / 'colours.onnx'}" in done.out
+    assert facectl("verify", old / "colours.onnx").code == 0
+
+
+def test_without_out_the_files_go_into_the_run(trained, facectl, convert, tmp_path):
+    convert(lambda _: None)
+    run = shutil.copytree(trained.folder, tmp_path / "runs" / "colours")
+    assert facectl("export", run, "--quiet").code == 0
+    assert [path.name for path in (run / "export").iterdir()] == ["colours.onnx"]
+
+
+def wait_for(stream, words):
+    for line in stream:
+        if words in line:
+            return
+    pytest.fail(f"the process ended before it said {words!r}")
+
+
+def test_ctrl_c_leaves_the_old_export_whole(trained, start, old, tree, tmp_path):
+    before = tree(tmp_path)
+    process = start("export", trained.folder, "--out", old, "--quantize", "fp32,int8")
+    wait_for(process.stderr, "converting to ONNX: 1")
+    threading.Event().wait(0.5)  # into the quantization
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "facectl: interrupted"
+    assert "Traceback" not in err
+    assert out == ""
+    assert tree(tmp_path) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+# The photographs
+
+
+@pytest.fixture
+def moved(trained, tmp_path):
+    """Copy the photographs, and make a run that looks for them where they no longer are."""
+    data = shutil.copytree(trained.data, tmp_path / "moved")
+    run = shutil.copytree(trained.folder, tmp_path / "colours")
+    document = json.loads((run / "split.json").read_text())
+    (run / "split.json").write_text(json.dumps({**document, "root": str(tmp_path / "gone")}))
+    return run, data
+
+
+def test_photographs_that_were_moved_are_found_by_data(moved, facectl, convert, tmp_path):
+    run, data = moved
+    convert(lambda _: None)
+    done = facectl("export", run, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 2
+    assert "give its new place with --data" in done.error()
+    assert facectl("export", run, "--out", tmp_path / "out", "--data", data, "--quiet").code == 0
+    assert (tmp_path / "out" / "colours.onnx").is_file()
+
+
+def spoil(path):
+    path.write_bytes(path.read_bytes() + b"\0")
+
+
+@pytest.mark.parametrize("change", [spoil, lambda path: path.unlink()], ids=["changed", "gone"])
+@pytest.mark.parametrize("part", ["test", "train"])
+def test_a_photograph_that_is_not_what_it_was_is_named(moved, split, facectl, convert, tmp_path, change, part):
+    run, data = moved
+    convert(lambda _: None)
+    victim = split.parts[part][1].path
+    change(data / victim)
+    done = facectl("export", run, "--out", tmp_path / "out", "--data", data, "--quantize", "int8", "--quiet")
+    assert done.code == 2
+    assert f"1 {part} images are gone or not what they were, {victim} first" in done.error()
+    assert not (tmp_path / "out").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["colours", "moved"]
+
+
+# What cannot be asked for
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--quantize", "int4"], "'int4' is not known; use fp32, int8"),
+        (["--quantize", "fp32,,int8"], "'' is not known"),
+        (["--format", "onx"], "'onx' is not known; use onnx"),
+        (["--quantise", "int8"], "--quantize"),
+    ],
+)
+def test_an_option_that_makes_no_sense(trained, facectl, tmp_path, more, words):
+    done = facectl("export", trained.folder, "--out", tmp_path / "out", *more)
+    assert done.code == 2
+    assert words in done.error()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "file"])
+def test_what_is_no_run_folder(facectl, tmp_path, kind):
+    place = tmp_path / "run"
+    if kind == "empty":
+        place.mkdir()
+    elif kind == "file":
+        place.write_text("")
+    done = facectl("export", place, "--out", tmp_path / "out")
+    assert done.code == 4
+    assert str(place) in done.error()
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_out_that_is_a_file(trained, facectl, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    done = facectl("export", trained.folder, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 2
+    assert "a file stands there" in done.error()
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_folder_in_a_file_s_place_keeps_both_files_out(trained, facectl, convert, old, tree):
+    convert(lambda _: None)
+    convert(lambda _: None, "write_int8")
+    (old / "colours.int8.onnx").unlink()
+    (old / "colours.int8.onnx").mkdir()
+    before = tree(old)
+    done = facectl("export", trained.folder, "--out", old, "--quantize", "fp32,int8", "--quiet")
+    assert done.code == 2
+    assert "a folder stands where the file belongs" in done.error()
+    assert tree(old) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(trained, facectl, convert, old, tree):
+    convert(lambda _: None)
+    before = tree(old)
+    old.chmod(0o500)
+    try:
+        done = facectl("export", trained.folder, "--out", old, "--quiet")
+    finally:
+        old.chmod(0o700)
+    assert done.code == 2
+    assert "cannot be written" in done.error()
+    assert tree(old) == before
+
+
+def test_a_place_that_cannot_be_made(trained, facectl, convert, tmp_path):
+    convert(lambda _: None)
+    (tmp_path / "file").write_text("")
+    done = facectl("export", trained.folder, "--out", tmp_path / "file" / "out", "--quiet")
+    assert done.code == 2
+    assert "cannot be written" in done.error()
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(trained, facectl, tmp_path, monkeypatch):
+    monkeypatch.setattr("facectl_export.onnx.find_spec", lambda name: None if name == "tf2onnx" else object())
+    done = facectl("export", trained.folder, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert "needs tf2onnx; install it with: pip install 'facectl[export,cpu]'" in done.error()

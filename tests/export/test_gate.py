@@ -1,0 +1,103 @@
+"""The gate's numbers, worked out by hand, and that each of them can close it."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from facectl_export.gate import compare, shortfalls
+from facectl_export.precision import TOLERANCES, Tolerance
+from facectl_runtime.evaluate import Answered
+from facectl_runtime.labelled import Image
+
+STRICT = Tolerance(agreement=0.9, largest=0.1, mean=0.02, kl=0.05, drop=0.01, golden=0.1)
+
+
+def answered(probabilities, truth):
+    images = [Image(f"a/{number}.png", "a") for number in range(len(truth))]
+    return Answered(images, np.array(truth), np.array(probabilities, np.float32), [])
+
+
+TRAINED = answered([[0.8, 0.2], [0.4, 0.6], [0.5, 0.5], [0.1, 0.9]], [0, 1, 0, 0])
+EXPORTED = answered([[0.7, 0.3], [0.6, 0.4], [0.5, 0.5], [0.1, 0.9]], [0, 1, 0, 0])
+
+
+def test_the_numbers_by_hand():
+    found = compare(TRAINED, EXPORTED)
+    assert (found.n, found.accuracy_trained, found.accuracy) == (4, 0.75, 0.5)
+    assert found.agreement == 0.75
+    assert found.largest == pytest.approx(0.2)
+    assert found.mean == pytest.approx((0.1 + 0.1 + 0.2 + 0.2) / 8)
+    kl = 0.8 * math.log(0.8 / 0.7) + 0.2 * math.log(0.2 / 0.3) + 0.4 * math.log(0.4 / 0.6) + 0.6 * math.log(0.6 / 0.4)
+    assert found.kl == pytest.approx(kl / 4, rel=1e-5)
+    assert found.drop == 0.25
+    assert found.disagreements == ("a/1.png",)
+    assert found.agreement_interval == pytest.approx((0.3006, 0.9544), abs=1e-4)  # Wilson's, 3 of 4
+    low, high = found.drop_interval
+    assert -1 < low < 0 < 0.25 < high < 1
+
+
+def test_a_drop_below_nothing_is_accuracy_won():
+    assert compare(EXPORTED, TRAINED).drop == -0.25
+    assert not shortfalls(msgspec.structs.replace(GOOD, drop=-0.25), STRICT)
+
+
+def test_the_same_answers_pass_at_every_precision():
+    found = compare(TRAINED, TRAINED)
+    assert (found.agreement, found.largest, found.mean, found.kl, found.drop) == (1, 0, 0, 0, 0)
+    assert not any(shortfalls(found, tolerance) for tolerance in TOLERANCES.values())
+
+
+def test_answers_to_other_images_cannot_be_compared():
+    others = Answered(TRAINED.images[::-1], TRAINED.truth, TRAINED.probabilities, [])
+    with pytest.raises(ValueError, match="different images"):
+        compare(TRAINED, others)
+
+
+# Exactly at each tolerance, with a hundred images
+GOOD = msgspec.structs.replace(
+    compare(TRAINED, TRAINED), n=100, agreement=0.9, largest=0.1, mean=0.02, kl=0.05, drop=0.01
+)
+
+
+def test_what_lies_at_the_tolerance_passes():
+    assert shortfalls(GOOD, STRICT) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("agreement", 0.89, "agreement 0.89, at least 0.9 is needed"),
+        ("largest", 0.11, "largest |Δp| 0.11, at most 0.1 is needed"),
+        ("mean", 0.021, "mean |Δp| 0.021, at most 0.02 is needed"),
+        ("kl", 0.051, "KL divergence 0.051, at most 0.05 is needed"),
+        ("drop", 0.02, "drop in accuracy 0.02, at most 0.01 is needed"),
+    ],
+)
+@pytest.mark.parametrize("number", [True, False])
+def test_each_measure_closes_the_gate_alone(field, value, said, number):
+    (found,) = shortfalls(msgspec.structs.replace(GOOD, **{field: value if number else math.nan}), STRICT)
+    assert str(found) == said or not number
+
+
+def test_answers_that_are_no_numbers_fail_at_every_precision():
+    broken = answered([[math.nan, math.nan], *EXPORTED.probabilities[1:]], EXPORTED.truth)
+    found = compare(TRAINED, broken)
+    for tolerance in TOLERANCES.values():
+        measures = {shortfall.measure for shortfall in shortfalls(found, tolerance)}
+        assert {"largest |Δp|", "mean |Δp|", "KL divergence"} <= measures
+    assert all("nan" in str(one) for one in shortfalls(found, TOLERANCES["int8"]) if one.measure == "mean |Δp|")
+
+
+@pytest.mark.parametrize(("n", "allowed"), [(1, 1), (9, 1), (40, 1), (100, 1), (101, 2), (200, 2), (250, 3), (700, 7)])
+def test_accuracy_is_lost_in_whole_images(n, allowed):
+    """One point of n images, rounded up to a whole image."""
+    for lost, passes in ((allowed, True), (allowed + 1, False)):
+        measured = msgspec.structs.replace(GOOD, n=n, drop=lost / n)
+        assert (shortfalls(measured, STRICT) == []) is passes
+
+
+def test_at_fp32_a_single_image_lost_is_one_too_many():
+    measured = msgspec.structs.replace(compare(TRAINED, TRAINED), n=10_000, drop=1 / 10_000)
+    assert [one.measure for one in shortfalls(measured, TOLERANCES["fp32"])] == ["drop in accuracy"]

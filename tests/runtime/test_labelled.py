@@ -1,0 +1,106 @@
+"""Folders of labelled images, and the file that says which image is for what."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.labelled import Image, class_folders, content_hash, presplit, read_split
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_every_folder_is_a_class_and_every_image_below_it_belongs_to_it(tmp_path):
+    touch(
+        tmp_path, "dog/2.png", "dog/1.jpg", "cat/kittens/3.webp", "dog/notes.txt", ".git/4.png", "5.png", "cat/.6.png"
+    )
+    assert class_folders(tmp_path) == [
+        Image("cat/kittens/3.webp", "cat"),
+        Image("dog/1.jpg", "dog"),
+        Image("dog/2.png", "dog"),
+    ]
+
+
+def test_a_class_may_have_any_name(tmp_path):
+    names = ["two words", "Bär", "🦊", "-dash", "a,b"]
+    touch(tmp_path, *(f"{name}/1.png" for name in names))
+    assert sorted(image.label for image in class_folders(tmp_path)) == sorted(names)
+
+
+def test_a_class_whose_name_is_not_utf8_can_be_printed_and_its_images_opened(tmp_path):
+    touch(tmp_path, os.fsdecode(b"b\xe4r/1.png"))
+    (image,) = class_folders(tmp_path)
+    assert image.label == "b\ufffdr"
+    assert (tmp_path / image.path).exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1.png"], "no folders"),
+        (["cat/1.png", "dog/notes.txt"], r"no images in the class folder dog"),
+        ([], "no folders"),
+    ],
+)
+def test_a_folder_that_holds_no_classes_says_so(tmp_path, names, message):
+    touch(tmp_path, *names)
+    with pytest.raises(UsageError, match=message):
+        class_folders(tmp_path)
+
+
+def test_a_missing_folder_and_a_file_say_so(tmp_path):
+    touch(tmp_path, "file")
+    for name in ("missing", "file"):
+        with pytest.raises(UsageError, match=f"{name}: no such folder"):
+            class_folders(tmp_path / name)
+
+
+def test_a_folder_may_be_split_already(tmp_path):
+    touch(tmp_path, "train/cat/1.png", "val/cat/2.png", "test/dog/3.png")
+    assert presplit(tmp_path) == {
+        "train": [Image("train/cat/1.png", "cat")],
+        "val": [Image("val/cat/2.png", "cat")],
+        "test": [Image("test/dog/3.png", "dog")],
+    }
+
+
+def test_train_and_test_alone_are_classes(tmp_path):
+    touch(tmp_path, "train/1.png", "test/2.png")
+    assert presplit(tmp_path) is None
+    assert presplit(tmp_path / "missing") is None
+    assert [image.label for image in class_folders(tmp_path)] == ["test", "train"]
+
+
+def test_a_split_file_is_read(tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text('{"root": "/data", "parts": {"test": [{"path": "a/1.png", "label": "a"}]}, "hashes": {}}')
+    split = read_split(path)
+    assert split.root == "/data"
+    assert split.parts == {"test": [Image("a/1.png", "a")]}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"root": "/data"}', '{"root": "/", "parts": {"other": []}, "hashes": {}}', "\xff", "[" * 10**5]
+)
+def test_a_damaged_split_file_says_so(tmp_path, text):
+    path = tmp_path / "split.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UsageError, match=r"split\.json: not a split file"):
+        read_split(path)
+
+
+def test_a_missing_split_file_says_so(tmp_path):
+    with pytest.raises(UsageError, match=r"split\.json: No such file"):
+        read_split(tmp_path / "split.json")
+
+
+def test_the_content_hash_is_that_of_the_bytes(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(bytes(range(256)) * 5000)
+    assert content_hash(path) == hashlib.sha256(bytes(range(256)) * 5000).hexdigest()

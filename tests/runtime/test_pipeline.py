@@ -1,0 +1,197 @@
+"""Decode ahead of the work: in order, in bounded memory, and really at the same time."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from facectl_runtime import pipeline
+from facectl_runtime.engines.base import Engine
+from facectl_runtime.errors import ImageError
+from facectl_runtime.pipeline import answers, decode_ahead
+
+CORES = 2
+LONG = 20  # seconds: how long a test waits for what must happen; never reached where it does
+
+
+@pytest.fixture(autouse=True)
+def _cores(monkeypatch):
+    monkeypatch.setattr(pipeline, "usable_cores", lambda: CORES)
+
+
+def pixels(value):
+    return np.full((2, 2, 3), value, np.uint8)
+
+
+def engine(infer=lambda batch: batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]):
+    return Engine("test 1", "cpu", infer)
+
+
+def values(lists):
+    return [(item, int(value[0, 0, 0])) for part in lists for item, value in part]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_order_is_kept_whichever_is_ready_first(eager):
+    second = threading.Event()
+
+    def load(item):
+        if item % 2:
+            second.set()
+        else:
+            assert second.wait(LONG)  # the even ones are ready only after the odd ones that follow them
+            if item % 4 == 2:
+                second.clear()
+        return pixels(item)
+
+    lists = decode_ahead(range(4), load, batch=2, eager=eager)
+    assert values(lists) == [(number, number) for number in range(4)]
+
+
+def test_lists_are_full_but_the_last():
+    lists = list(decode_ahead(range(11), pixels, batch=4, eager=False))
+    assert [len(part) for part in lists] == [4, 4, 3]
+
+
+def test_nothing_gives_nothing():
+    assert list(decode_ahead([], pixels, batch=4, eager=True)) == []
+    assert list(answers([], engine())) == []
+
+
+def test_eager_gives_what_is_ready_and_waits_for_no_more():
+    go_on = threading.Event()
+
+    def load(item):
+        assert item == 0 or go_on.wait(LONG)
+        return pixels(item)
+
+    lists = decode_ahead(range(3), load, batch=3, eager=True)
+    assert [item for item, _ in next(lists)] == [0]
+    go_on.set()
+    assert [item for part in lists for item, _ in part] == [1, 2]
+
+
+def test_loading_starts_before_the_first_list_is_asked_for():
+    started = threading.Event()
+
+    def load(item):
+        started.set()
+        return pixels(item)
+
+    lists = decode_ahead([1], load, batch=1, eager=True)
+    assert started.wait(LONG)
+    lists.close()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_no_more_than_the_bound_is_held(eager):
+    pulled = 0
+
+    def items():
+        nonlocal pulled
+        for number in range(200):
+            pulled += 1
+            yield number
+
+    given = 0
+    for part in decode_ahead(items(), pixels, batch=4, eager=eager):
+        given += len(part)
+        assert pulled - given <= 4 + 2 * CORES
+    assert given == pulled == 200
+
+
+def test_an_image_error_takes_the_place_of_its_pixels():
+    def load(item):
+        if item in (1, 4):
+            raise ImageError(f"number {item}")
+        return pixels(item)
+
+    calls = []
+
+    def infer(batch):
+        calls.append(len(batch))
+        return batch[:, 0, 0, :1].astype(np.float32)
+
+    rows = list(answers(decode_ahead(range(6), load, batch=3, eager=False), engine(infer)))
+    assert [item for item, _ in rows] == list(range(6))
+    assert [str(row) if isinstance(row, ImageError) else float(row[0]) for _, row in rows] == [
+        0, "number 1", 2, 3, "number 4", 5
+    ]  # fmt: skip
+    assert calls == [2, 2]
+
+
+def test_a_list_of_errors_alone_asks_nothing_of_the_engine():
+    def load(item):
+        raise ImageError(item)
+
+    def infer(_):
+        pytest.fail("asked to answer nothing")
+
+    rows = list(answers(decode_ahead("ab", load, batch=2, eager=False), engine(infer)))
+    assert [(item, str(row)) for item, row in rows] == [("a", "a"), ("b", "b")]
+
+
+def test_any_other_error_is_raised():
+    def load(item):
+        raise ZeroDivisionError(item)
+
+    with pytest.raises(ZeroDivisionError):
+        list(decode_ahead(range(3), load, batch=2, eager=False))
+
+
+def test_an_error_of_the_source_itself_is_raised():
+    def items():
+        yield 1
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(decode_ahead(items(), pixels, batch=2, eager=False))
+
+
+def test_closing_early_loads_no_more_and_leaves_no_threads():
+    before = threading.active_count()
+    loaded, go_on = [], threading.Event()
+
+    def load(item):
+        loaded.append(item)
+        assert item == 0 or go_on.wait(LONG)
+        return pixels(item)
+
+    lists = decode_ahead(range(1000), load, batch=1, eager=True)
+    next(lists)
+    lists.close()
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith("decode"):
+            thread.join(LONG)
+    assert len(loaded) <= 1 + CORES
+    assert threading.active_count() <= before
+
+
+def test_decode_and_inference_overlap():
+    """The engine answers the first list only once the second is being decoded: each waits for the other to begin."""
+    decoding, inferring = threading.Event(), threading.Event()
+
+    def load(item):
+        if item == 1:
+            decoding.set()
+            assert inferring.wait(LONG)
+        return pixels(item)
+
+    def infer(batch):
+        inferring.set()
+        assert decoding.wait(LONG)
+        return batch[:, 0, 0, :1].astype(np.float32)
+
+    rows = answers(decode_ahead(range(3), load, batch=1, eager=True), engine(infer))
+    assert [float(row[0]) for _, row in rows] == [0, 1, 2]
+
+
+def test_every_core_decodes():
+    together = threading.Barrier(CORES)
+
+    def load(item):
+        together.wait(LONG)
+        return pixels(item)
+
+    assert len(values(decode_ahead(range(2 * CORES), load, batch=2, eager=False))) == 2 * CORES

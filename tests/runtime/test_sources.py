@@ -1,0 +1,215 @@
+"""From what a person types to the images behind it."""
+
+import io
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from facectl_runtime.sources import display_name, expand, images_below
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    """Give a function that puts bytes on stdin."""
+
+    def put(data: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(data))))
+
+    return put
+
+
+def touch(*names):
+    for name in names:
+        path = Path(os.fsdecode(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(*words):
+    return [source.name for source in expand(words)]
+
+
+def errors(*words):
+    return [source.error for source in expand(words)]
+
+
+def test_files_keep_the_order_in_which_they_are_given():
+    touch("b.png", "a.png")
+    sources = list(expand(["b.png", "a.png", "b.png"]))
+    assert [source.name for source in sources] == ["b.png", "a.png", "b.png"]
+    assert [source.data for source in sources] == [Path("b.png"), Path("a.png"), Path("b.png")]
+    assert [source.error for source in sources] == [None] * 3
+
+
+def test_a_file_named_by_itself_needs_no_suffix():
+    touch("photo")
+    assert found("photo") == ["photo"]
+
+
+def test_a_folder_gives_its_images_sorted_from_all_depths():
+    touch("f/b.PNG", "f/a.jpg", "f/z/c.webp", "f/y/d.heic", "f/notes.txt", "f/.hidden.png", "f/.cache/e.png", "f/png")
+    assert found("f") == ["f/a.jpg", "f/b.PNG", "f/y/d.heic", "f/z/c.webp"]
+
+
+def test_links_to_images_count_and_links_to_folders_are_not_followed():
+    touch("real/a.png")
+    Path("f").mkdir()
+    Path("f/link.png").symlink_to(Path("real/a.png").absolute())
+    Path("f/loop").symlink_to(Path.cwd())
+    assert found("f") == ["f/link.png"]
+
+
+def test_a_folder_without_images_is_an_error_that_names_what_is_looked_for():
+    touch("f/notes.txt")
+    (source,) = expand(["f"])
+    assert source.name == "f"
+    assert source.data is None
+    assert "no images" in source.error
+    assert ".jpg" in source.error
+
+
+def test_a_pattern_gives_its_matches_sorted_and_the_folders_it_matches():
+    touch("b.png", "a.png", "c.txt", "deep/er/d.png")
+    assert found("*.png") == ["a.png", "b.png"]
+    assert found("de*") == ["deep/er/d.png"]
+    assert found("**/*.png") == ["a.png", "b.png", "deep/er/d.png"]
+
+
+def test_a_pattern_without_matches_is_one_error():
+    (source,) = expand(["*.png"])
+    assert source.name == "*.png"
+    assert "nothing matches" in source.error
+
+
+def test_a_name_that_looks_like_a_pattern_is_itself_first():
+    touch("a[1].png", "a1.png")
+    assert found("a[1].png") == ["a[1].png"]
+    Path("a[1].png").unlink()
+    assert found("a[1].png") == ["a1.png"]
+
+
+ODD = ["two words.png", 'it\'s "quoted".png', "-dash.png", "--json.png", "🦊.png", "Bär.png", "日本.png", "a\nb.png"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names_are_found_in_folders_patterns_and_by_themselves(name):
+    touch(f"f/{name}")
+    assert found("f") == found("f/*.png") == found(f"f/{name}") == [f"f/{name}"]
+
+
+def test_a_name_that_is_not_utf8_is_found_and_can_be_printed():
+    touch(b"f/\xff.png")
+    for word in ("f", "f/*.png", os.fsdecode(b"f/\xff.png")):
+        (source,) = expand([word])
+        assert source.name == "f/\ufffd.png"
+        assert source.data.exists()
+    assert display_name(os.fsdecode(b"\xe9t\xe9")) == "\ufffdt\ufffd"
+
+
+def test_what_is_not_there_is_left_to_the_reader():
+    assert errors("missing.png") == [None]  # the reader says why it cannot be read
+    Path("dangling.png").symlink_to("nowhere")
+    assert found("dangling.png") == ["dangling.png"]
+
+
+@pytest.mark.parametrize("word", ["x" * 300, "x" * 5000, "x" * 5000 + "*", "a\0b", "a\0*", "d\0/*.png", "loop/a.png"])
+def test_a_word_that_can_name_no_file_raises_nothing(word):
+    Path("loop").symlink_to("loop")
+    assert len(found(word)) == 1
+
+
+def test_an_empty_word_is_an_error_and_not_the_folder_one_is_in():
+    touch("a.png")
+    (source,) = expand([""])
+    assert source.data is None
+    assert source.error
+
+
+def test_sources_are_found_only_as_they_are_asked_for():
+    touch("a.png")
+
+    def words():
+        yield "a.png"
+        pytest.fail("looked further than asked")
+
+    assert next(expand(words())).name == "a.png"
+
+
+def picture(kind):
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3), "red").save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "PPM"])
+def test_stdin_may_be_one_image(stdin, kind):
+    data = picture(kind)
+    stdin(data)
+    (source,) = expand(["-"])
+    assert (source.name, source.data) == ("-", data)
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b"\0"])
+def test_stdin_may_be_a_list(stdin, ending):
+    touch("b.png", "f/a.png", "two words.png")
+    stdin(ending.join([b"b.png", b"f", b"", b"two words.png", b"missing.png"]))
+    assert found("-") == ["b.png", "f/a.png", "two words.png", "missing.png"]
+
+
+@pytest.mark.parametrize("name", ["BMW.jpg", "BM", "RIFF.png", "GIF8.png", "II.tif", "-", "MM.png", "catsftyp.png"])
+def test_a_list_may_begin_with_a_name_that_looks_like_an_image(stdin, name):
+    touch(name, "b.png")
+    stdin(f"{name}\nb.png\n".encode())
+    assert found("-") == [name, "b.png"]
+
+
+def test_a_list_separated_by_nul_keeps_line_breaks_in_names(stdin):
+    touch("a\nb.png", "c.png")
+    stdin(b"a\nb.png\0c.png\0")
+    assert found("-") == ["a\nb.png", "c.png"]
+
+
+def test_a_list_may_hold_names_that_are_not_utf8(stdin):
+    touch(b"\xff.png")
+    stdin(b"\xff.png\n")
+    (source,) = expand(["-"])
+    assert source.data.exists()
+
+
+def test_nothing_on_stdin_is_no_source(stdin):
+    stdin(b"")
+    assert found("-") == []
+    stdin(b"\n\n")
+    assert found("-") == []
+
+
+def test_a_closed_stdin_is_an_error(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    (source,) = expand(["-"])
+    assert source.data is None
+    assert "stdin" in source.error
+
+
+def test_lines_are_answered_before_the_list_ends():
+    read, write = os.pipe()
+    touch("a.png", "b.png")
+    with os.fdopen(write, "wb", 0) as writer, os.fdopen(read, "rb") as reader, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdin", SimpleNamespace(buffer=reader))
+        writer.write(b"a.png\n")
+        sources = expand(["-"])
+        assert next(sources).name == "a.png"
+        writer.write(b"b.png\n")
+        assert next(sources).name == "b.png"
+
+
+def test_images_below_an_empty_or_missing_folder_is_nothing(tmp_path):
+    assert list(images_below(tmp_path)) == list(images_below(tmp_path / "missing")) == []

@@ -1,0 +1,98 @@
+"""What is imported, and when: nothing that an answer does not need, and nothing of the packages above."""
+
+import ast
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import facectl_runtime
+
+PACKAGE = Path(facectl_runtime.__file__).parent
+HEAVY = {
+    "tensorflow",
+    "tf_keras",
+    "keras",
+    "rich",
+    "pydantic",
+    "onnx",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "PIL.ImageCms",
+}
+ABOVE = {"facectl_trainer", "facectl_export"}
+# The process ends by os._exit, so what was imported is told as the command returns.
+PROGRAM = """
+import json, sys
+from facectl_runtime.cli import run
+code = run(sys.argv[1:])
+print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+@pytest.fixture
+def imported(spawn):
+    """Give a function that runs a command line and gives the names of the modules that it imported."""
+
+    def call(*words) -> set[str]:
+        ran = spawn(*words, before=[sys.executable, "-c", PROGRAM])
+        code, modules = json.loads(ran.err.splitlines()[-1])
+        assert code == 0, ran.err
+        return set(modules)
+
+    return call
+
+
+def test_predict_on_one_file_imports_what_its_answer_needs(imported, model, paint):
+    modules = imported("predict", model, paint("a.png"))
+    assert {"numpy", "onnxruntime", "PIL"} <= modules
+    assert not modules & (HEAVY | ABOVE)
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_verify_and_inspect_import_no_more(imported, model, command):
+    assert not imported(command, model) & (HEAVY | ABOVE)
+
+
+def test_inspect_does_not_start_the_engine(imported, model):
+    assert "onnxruntime" not in imported("inspect", model)
+
+
+def test_evaluate_imports_no_more(imported, model, classes):
+    assert not imported("evaluate", model, "--data", classes) & (HEAVY | ABOVE)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["predict", "--help"], ["evaluate", "--help"]])
+def test_help_imports_nothing_that_computes(imported, words):
+    assert not imported(*words) & (HEAVY | {"numpy", "onnxruntime", "PIL"})
+
+
+def test_a_usage_error_imports_nothing_that_computes(spawn):
+    ran = spawn("predict", before=[sys.executable, "-c", PROGRAM])
+    code, modules = json.loads(ran.err.splitlines()[-1])
+    assert code == 2
+    assert not set(modules) & (HEAVY | ABOVE | {"numpy", "onnxruntime", "PIL"})
+
+
+def sources():
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_runtime_imports_and_names_nothing_of_the_packages_above(path):
+    text = path.read_text(encoding="utf-8")
+    assert not re.search("|".join(ABOVE), text)
+    for node in ast.walk(ast.parse(text)):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            assert name.split(".")[0] not in {"tensorflow", "tf_keras", "onnx", "sklearn", "scipy", "tf2onnx", *ABOVE}
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+
+
+def test_there_are_sources_to_look_at():
+    assert len(sources()) > 20
