@@ -1,4 +1,4 @@
-"""The least that any Python program needs to answer one photograph, MODEL IMAGE: what cold start is measured against."""
+"""The least that any Python program needs to answer one photograph (MODEL IMAGE): the floor under cold start."""
 
 import json
 import sys

@@ -56,7 +56,11 @@ def classify(
         return image.load(source.data, spec.input)
 
     decoded = decode_ahead(sources, load, BATCH, eager=True)
-    engine = format_of(model).open(model, spec, device)
+    try:
+        engine = format_of(model).open(model, spec, device)
+    except BaseException:
+        decoded.close()
+        raise
     return engine, (_row(source, answer, spec, topk) for source, answer in answers(decoded, engine))
 
 

@@ -1,8 +1,9 @@
 """The pipeline: decode of the next images overlaps the work on these, in bounded memory and in order."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Event, Semaphore, Thread
 from typing import TypeVar
 
 import numpy as np
@@ -13,21 +14,25 @@ from facectl_runtime.errors import ImageError
 
 T = TypeVar("T")
 Decoded = tuple[T, Pixels | ImageError]
+_Started = tuple[T, "Future[Pixels | ImageError]"]
+_Queue = SimpleQueue[_Started[T] | BaseException | None]
+"""What has begun to load; an error of the source, or None, ends it."""
 
 
 def decode_ahead(
     items: Iterable[T], load: Callable[[T], Pixels], batch: int, *, eager: bool
-) -> Iterator[list[Decoded[T]]]:
+) -> Generator[list[Decoded[T]], None, None]:
     """Load items on every core, and give them in order in lists of up to `batch`.
 
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
-    items start to load when this is called, so that an engine can be opened meanwhile. An `ImageError` of `load`
-    takes the place of its pixels. At most `batch` + 2 × cores items are held at a time.
+    items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
+    `ImageError` of `load` takes the place of its pixels. At most `batch` + 2 × cores items wait at a time, and `items`
+    may be as slow as it likes: it is read by a thread of its own.
     """
     workers = usable_cores()
     pool = ThreadPoolExecutor(workers, "decode")
-    rest = iter(items)
-    pending: deque[tuple[T, Future[Pixels | ImageError]]] = deque()
+    room, closed = Semaphore(batch + 2 * workers), Event()
+    queue: _Queue[T] = SimpleQueue()
 
     def attempt(item: T) -> Pixels | ImageError:
         try:
@@ -35,28 +40,48 @@ def decode_ahead(
         except ImageError as error:
             return error
 
-    def fill() -> None:
-        while len(pending) < batch + 2 * workers:
-            for item in rest:
-                pending.append((item, pool.submit(attempt, item)))
-                break
-            else:
-                return
-
-    def drain() -> Iterator[list[Decoded[T]]]:
+    def feed() -> None:
         try:
-            while pending:
-                ready: list[Decoded[T]] = []
-                while pending and len(ready) < batch and (not ready or not eager or pending[0][1].done()):
-                    item, future = pending.popleft()
-                    ready.append((item, future.result()))
-                    fill()
-                yield ready
+            for item in items:
+                room.acquire()
+                if closed.is_set():
+                    return
+                queue.put((item, pool.submit(attempt, item)))
+            queue.put(None)
+        except BaseException as error:  # raised again where the batches are asked for
+            queue.put(error)
+
+    def drain() -> Generator[list[Decoded[T]], None, None]:
+        try:
+            yield []  # taken below: a generator that never began would not run its `finally`
+            yield from _batches(queue, room, batch, eager)
         finally:
+            closed.set()
+            room.release()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    fill()
-    return drain()
+    Thread(target=feed, name="sources", daemon=True).start()
+    batches = drain()
+    next(batches)
+    return batches
+
+
+def _batches(queue: _Queue[T], room: Semaphore, batch: int, eager: bool) -> Iterator[list[Decoded[T]]]:
+    ready: list[Decoded[T]] = []
+    while (started := queue.get()) is not None:
+        if isinstance(started, BaseException):
+            raise started
+        item, future = started
+        if ready and eager and not future.done():
+            yield ready
+            ready = []
+        ready.append((item, future.result()))
+        room.release()
+        if len(ready) == batch or (eager and queue.empty()):
+            yield ready
+            ready = []
+    if ready:
+        yield ready
 
 
 def answers(decoded: Iterable[list[Decoded[T]]], engine: Engine) -> Iterator[tuple[T, Answers | ImageError]]:

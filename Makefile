@@ -1,0 +1,37 @@
+# What README and CI call. Each target sets up .venv by itself: Python 3.11 or later and make are all that is needed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint types bench clean
+
+demo: $(READY)
+	rm -rf demo
+	$(BIN)/facectl demo --out demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+# The figures in README; docs/benchmarks.md says where the photographs come from.
+bench: $(READY)
+	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/install_size.py
+
+# Bytecode is compiled here and now, so that the first command is as quick as the hundredth.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev]'
+	-$(BIN)/python -m compileall -q -j 0 .venv/lib runtime trainer export
+	touch $(READY)
+
+clean:
+	rm -rf .venv demo benchmarks/out
