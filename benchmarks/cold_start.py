@@ -1,4 +1,4 @@
-"""Cold start, as whole processes in turn: `facectl predict` against the least a program can do, `--help` against typer."""
+"""Cold start, whole processes in turn: `facectl predict` against the least a program can do, --help against typer."""
 
 import statistics
 import subprocess

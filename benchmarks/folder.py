@@ -40,7 +40,10 @@ def main() -> None:
     middle = sorted(rounds, key=lambda one: one["ratio"])[len(rounds) // 2]
     rows = [("", "images a second"), ("decode alone, D", f"{middle['decode']:.1f}")]
     rows += [("session alone, S", f"{middle['session']:.1f}"), ("bound 1 / (1/D + 1/S)", f"{middle['bound']:.1f}")]
-    rows += [("facectl predict, whole process", f"{middle['predict']:.1f}"), ("share of the bound (at least 0.9)", f"{ratio:.3f}")]
+    rows += [
+        ("facectl predict, whole process", f"{middle['predict']:.1f}"),
+        ("share of the bound (at least 0.9)", f"{ratio:.3f}"),
+    ]
     print(columns(rows, right=(1,)))
     print(f"peak memory: {memory[FEW]:.0f} MB for {FEW} images, {memory[MANY]:.0f} MB for {MANY}")
     keep("folder", {"count": COUNT, "rounds": rounds, "ratio": ratio, "peak_mb": memory})
@@ -82,7 +85,9 @@ def _linked(photographs: list[Path], folder: Path, count: int) -> Path:
 
 def _peak_memory(model: Path, folder: Path) -> float:
     """Give the largest resident size of `facectl predict`, in MB."""
-    process = subprocess.Popen([FACECTL, "predict", str(model), str(folder), "--jsonl", "--quiet"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [FACECTL, "predict", str(model), str(folder), "--jsonl", "--quiet"], stdout=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:

@@ -1,4 +1,4 @@
-"""A runtime-only install, `facectl[cpu]`, in an environment of its own: MB downloaded, MB on disk, and what is not in it."""
+"""A runtime-only install, `facectl[cpu]`, in its own environment: MB downloaded, MB on disk, what is not in it."""
 
 import subprocess
 import sys

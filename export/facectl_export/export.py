@@ -24,7 +24,7 @@ from facectl_trainer.engine import run_folder
 from facectl_trainer.run import Run, read_run
 
 CPU = Device("cpu")  # what the gate and the calibration run on: the same everywhere
-CALIBRATION_IMAGES = 160
+CALIBRATION_IMAGES = 512
 CALIBRATION_BATCH = 16
 FORMATS = ("onnx",)
 
@@ -60,7 +60,8 @@ def export(
     trained = run_folder.open(folder, run.spec, CPU)
     with progress("trained model on the test split", len(tests), quiet) as advance:
         reference = answer_labelled(trained, run.spec.input, run.spec.labels, root, tests, advance)
-    candidates = golden.photographs(root, reference.images, run.spec.input)
+    size = run.spec.input
+    candidates = golden.patterns(size) if run.recipe.people else golden.photographs(root, reference.images, size)
     with scratch_beside(out) as scratch:
         made = _make(run, precisions, root, data, scratch, quiet)
         done, failures = [], []

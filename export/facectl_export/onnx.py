@@ -16,6 +16,8 @@ from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 OPSET = 18  # of those that tf2onnx writes, the newest that ONNX Runtime's quantizer takes
 INPUT, OUTPUT, BATCH = "pixels", "probabilities", "N"
 
+_FLOAT_LAYERS = 3
+
 # The softmax is not among them: it stays float.
 _QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "ReduceMean")
 
@@ -90,17 +92,19 @@ def require_packages() -> None:
 
 
 def _first_nodes(path: Path) -> list[str]:
-    """Name the nodes that stay float: those that scale the pixels, and the first convolution or matrix product.
+    """Name the nodes that stay float: those that scale the pixels, and the first layers.
 
-    The first layer is a hundredth of the work and costs the most: its 256 grey levels would be rounded once more.
+    The first layers hold few weights and see the finest detail: rounding there is what costs most further on.
     """
     import onnx
 
     names: list[str] = []
+    layers = 0
     for node in onnx.load(path).graph.node:
-        names.append(node.name)
-        if node.op_type in ("Conv", "MatMul", "Gemm"):
+        layers += node.op_type in ("Conv", "MatMul", "Gemm")
+        if layers > _FLOAT_LAYERS:
             break
+        names.append(node.name)
     return names
 
 

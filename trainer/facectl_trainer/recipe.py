@@ -48,6 +48,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resize: Squash | CenterCrop | Letterbox
     split: SplitPlan
     head: HeadPlan
+    people: bool = False
+    """Whether the photographs show people: an exported file then carries drawn patterns, and never one of them."""
 
 
 def load_recipe(name: str) -> tuple[str, Recipe]:

@@ -24,7 +24,7 @@ from facectl_runtime.labelled import Image, Part, Split, content_hash, read_spli
 from facectl_runtime.spec import ModelSpec, decode, encode
 from facectl_trainer.recipe import Recipe
 
-MODEL, SPEC, SPLIT = "model.keras", "spec.json", "split.json"
+MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -50,6 +50,7 @@ class Run:
     folder: Path
     spec: ModelSpec
     split: Split
+    recipe: Recipe
 
     def model(self) -> Any:
         """Load the Keras model: uint8 N × height × width × 3 → float32 N × classes. Raises `ModelError`."""
@@ -88,7 +89,7 @@ def read_run(folder: Path) -> Run:
     """Read a run folder. Raises `ModelError` where it is none."""
     if not (folder / MODEL).is_file():
         raise ModelError(f"{folder}: not a run folder (it has no {MODEL}); give one that `facectl train` wrote")
-    return Run(folder, read_spec(folder), read_split(folder / SPLIT))
+    return Run(folder, read_spec(folder), read_split(folder / SPLIT), _read_recipe(folder / RECIPE))
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -112,13 +113,22 @@ def write_run(
     """Write every file of a run into `folder`, which exists and is empty."""
     model.save(folder / MODEL)
     (folder / SPEC).write_text(encode(spec), encoding="utf-8")
-    for name, content in (("recipe.json", recipe), (SPLIT, split), ("metrics.json", metrics)):
+    for name, content in ((RECIPE, recipe), (SPLIT, split), ("metrics.json", metrics)):
         (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
     table = io.StringIO()
     writer = csv.DictWriter(table, list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(history)
     (folder / "history.csv").write_text(table.getvalue(), encoding="utf-8")
+
+
+def _read_recipe(path: Path) -> Recipe:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; train again") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not a recipe that this facectl knows ({error}); train again") from error
 
 
 def _unchanged(path: Path, wanted: str | None) -> bool:
