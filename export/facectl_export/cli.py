@@ -20,7 +20,7 @@ def export(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Export a run, and let no file out whose answers differ from the trained model's.
+    """Turn a run into files that are proved to answer alike.
 
     Every file is compared with the trained model on the run's test split. One that falls short is named, nothing is
     replaced, and the exit code is 5.

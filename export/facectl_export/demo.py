@@ -14,9 +14,10 @@ _COLUMNS, _SIDE, _CAPTION = 6, 160, 24
 
 
 def demo(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("demo")) -> int:
-    """Draw shapes, train, export at fp32 and int8, verify, and name new pictures: two minutes, no network.
+    """Run the whole path on drawn shapes.
 
-    Every step is a command that you could type, and is shown before it runs. At the end OUT/predictions.png shows the
+    Two minutes, with no network and no data: draw, train, export at fp32 and int8, verify, name new pictures. Every
+    step is a command that you could type, and is shown before it runs. At the end OUT/predictions.png shows the
     pictures with their names.
     """
     from facectl_runtime.errors import UsageError

@@ -103,6 +103,9 @@ def run(arguments: list[str]) -> int:
     except FacectlError as error:
         return _say(one_line(str(error)), error.exit_code)
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # Typer's way to show help where a command is missing
+            print(error.format_message(), file=sys.stderr)
+            return error.exit_code
         return _say(_usage(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         return _say(one_line(f"{error.filename or 'output'}: {error.strerror or error}"), FacectlError.exit_code)
@@ -137,12 +140,11 @@ def _settle_streams() -> None:
 
 
 def _usage(error: typer.TyperException) -> str:
-    """Say a usage error in one line, with where to read more; help asked for by giving no argument comes whole."""
+    """Say a usage error in one line, with where to read more."""
     message = error.format_message()
-    context = getattr(error, "ctx", None)
-    if context is None or type(error).__name__ == "NoArgsIsHelpError":
+    if (context := getattr(error, "ctx", None)) is None:
         return message
-    return one_line(f"{message.rstrip('.')}; see: {context.command_path} --help")
+    return one_line(f"{message.rstrip('.') + '.' * (message[-1] != '?')} See: {context.command_path} --help")
 
 
 def _say(message: str, code: int) -> int:

@@ -23,10 +23,11 @@ def evaluate(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Measure accuracy on labelled images: 95 % interval, precision and recall per class, confusion matrix.
+    """Measure accuracy on labelled images.
 
-    A run folder without --data is measured on its own test split. Images that a model was trained on flatter it: give
-    an exported file `--split RUN/split.json`, or photographs of another day.
+    With its 95 % interval, precision and recall per class, and the confusion matrix. A run folder without --data is
+    measured on its own test split. Images that a model was trained on flatter it: give an exported file `--split
+    RUN/split.json`, or photographs of another day.
     """
     import msgspec
 

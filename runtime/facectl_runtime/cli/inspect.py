@@ -6,7 +6,7 @@ from facectl_runtime.cli.options import JsonOption, ModelArgument
 
 
 def inspect(model: ModelArgument, json: JsonOption = False) -> None:
-    """Show what a model says of itself: labels, input, accuracy, provenance."""
+    """Show what a model says of itself."""
     import msgspec
 
     from facectl_runtime.engines import format_of

@@ -16,7 +16,11 @@ def verify(
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> int:
-    """Replay the golden images inside each file, and compare with the answers that it gave when it was exported."""
+    """Replay a file's golden images on this machine.
+
+    They lie inside the file, with the answers that it gave when it was exported. Exit code 5 where one differs by more
+    than the file's own tolerance.
+    """
     import msgspec
 
     from facectl_runtime.output import columns

@@ -8,7 +8,7 @@ import typer
 from facectl_runtime.cli.options import QuietOption
 
 app = typer.Typer(
-    help="Make and mend folders of photographs.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+    help="Make folders of photographs to train on.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
 
 

@@ -1,0 +1,45 @@
+"""Draw README's picture: the path on real photographs, as a terminal shows it. Argument: the folder of the animals.
+
+Needs what `make test` installs; writes terminal.svg beside this file.
+"""
+
+import io
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+COMMANDS = [
+    "facectl train zoo --data zoo --quiet",
+    "facectl export runs/zoo --quantize fp32,int8 --quiet",
+    "facectl verify runs/zoo/export/*.onnx",
+    "facectl predict runs/zoo/export/zoo.int8.onnx zoo/llama zoo/okapi --topk 2 | shuf -n 6 --random-source=/bin/sh",
+]
+
+
+def main() -> None:
+    """Run the commands and draw what they print."""
+    console = Console(record=True, width=122, file=io.StringIO(), force_terminal=True)
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "zoo").symlink_to(Path(sys.argv[1]).resolve())
+        for command in COMMANDS:
+            console.print(Text(f"$ {command}", style="bold green"))
+            done = subprocess.run(
+                command,
+                shell=True,
+                cwd=folder,
+                env={"PATH": path, "HOME": folder},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            console.print(Text(done.stdout.decode()))
+    console.save_svg(str(Path(__file__).with_name("terminal.svg")), title="facectl")
+
+
+if __name__ == "__main__":
+    main()
