@@ -28,15 +28,9 @@ def main() -> None:
         Path(folder, "zoo").symlink_to(Path(sys.argv[1]).resolve())
         for command in COMMANDS:
             console.print(Text(f"$ {command}", style="bold green"))
-            done = subprocess.run(
-                command,
-                shell=True,
-                cwd=folder,
-                env={"PATH": path, "HOME": folder},
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
+            arguments = ["/bin/bash", "-c", command]
+            environment = {"PATH": path, "HOME": folder}
+            done = subprocess.run(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
             console.print(Text(done.stdout.decode()))
     console.save_svg(str(Path(__file__).with_name("terminal.svg")), title="facectl")
 

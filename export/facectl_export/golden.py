@@ -42,7 +42,7 @@ def choose(candidates: Sequence[bytes], trained: Engine, exported: Engine, spec:
     order = [0, *(1 + np.argsort(distance[1:], kind="stable"))]
     kept: list[bytes] = []
     for index in order:
-        if len(kept) < COUNT and sum(map(len, kept)) + len(candidates[index]) <= BYTES:
+        if not kept or (len(kept) < COUNT and sum(map(len, kept)) + len(candidates[index]) <= BYTES):
             kept.append(candidates[index])
     return kept
 

@@ -19,7 +19,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place with --out") from error
+        raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place") from error
     try:
         yield scratch
     finally:

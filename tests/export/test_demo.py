@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from facectl_export import demo
-from facectl_runtime import cli
 
 
 @pytest.fixture
@@ -13,11 +12,12 @@ def steps(monkeypatch):
     """Note the commands that the demo runs, and do nothing; the codes that they give can be set by name."""
     run, codes = [], {}
 
-    def note(arguments):
+    def note(command):
+        arguments = command[len(demo.FACECTL) :]
         run.append(arguments)
         return codes.get(arguments[0], 0)
 
-    monkeypatch.setattr(cli, "run", note)
+    monkeypatch.setattr(demo.subprocess, "call", note)
     return run, codes
 
 

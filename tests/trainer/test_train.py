@@ -462,3 +462,11 @@ def test_ctrl_c_leaves_nothing_half_written(trained, start, old, tree, tmp_path,
     assert out == ""
     assert tree(old.parent) == before
     assert [path.name for path in old.parent.iterdir()] == ["old"]
+
+
+def test_a_copy_in_another_part_of_a_split_folder_is_left_out_of_the_earlier(presplit, train):
+    copied = next((presplit / "test" / "red").iterdir())
+    (presplit / "train" / "red" / "copy.png").write_bytes(copied.read_bytes())
+    done = train(presplit)
+    assert done.code == 0
+    assert "train/red/copy.png: the same picture stands in test" in done.out

@@ -44,7 +44,7 @@ def use_device(device: Device) -> str:
     """Make TensorFlow compute on `device`, and give the one used: `cpu` or `cuda:N`.
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU. Raises `DeviceError` where a GPU is asked for and not
-    there.
+    there, and where this process has begun to compute on another device.
     """
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
@@ -53,7 +53,12 @@ def use_device(device: Device) -> str:
             f"--device {device}: TensorFlow sees {len(gpus)} GPUs here; use --device cpu, or check the driver"
         )
     chosen = [] if device.kind == "cpu" else gpus[device.index : device.index + 1]
-    tf.config.set_visible_devices(chosen, "GPU")
+    try:
+        tf.config.set_visible_devices(chosen, "GPU")
+    except RuntimeError as error:
+        raise DeviceError(
+            f"--device {device}: TensorFlow computes on another device in this process already"
+        ) from error
     return f"cuda:{device.index}" if chosen else "cpu"
 
 

@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,16 +15,14 @@ from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_runtime.evaluate import Answered, evaluation, metrics
 from facectl_runtime.files import scratch_beside, swap_in
-from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, content_hash, presplit
+from facectl_runtime.labelled import Part, Split
 from facectl_runtime.progress import progress
-from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, encode
 from facectl_trainer import fit
 from facectl_trainer.backbones import Backbone, backbone
-from facectl_trainer.data.cache import FeatureCache
-from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
-from facectl_trainer.features import Features, extract
+from facectl_trainer.data.split import Fold
 from facectl_trainer.framework import use_device
+from facectl_trainer.prepare import Prepared, prepare
 from facectl_trainer.recipe import Recipe
 from facectl_trainer.run import SPEC, Calibration, Metrics, write_run
 from facectl_trainer.weights import locate
@@ -62,20 +58,6 @@ class Trained:
     """Path → why."""
 
 
-@dataclass(frozen=True)
-class _Data:
-    split: Split
-    fingerprint: str
-    labels: tuple[str, ...]
-    features: dict[str, Features]
-    left_out: dict[str, str]
-
-    def arrays(self, part: Part) -> tuple[Features, fit.Truth]:
-        """Give (N × d features, N class indices) of a part."""
-        images = self.split.parts[part]
-        return np.stack([self.features[i.path] for i in images]), np.array([self.labels.index(i.label) for i in images])
-
-
 def train(job: Job, quiet: bool = False) -> Trained:
     """Train a classifier and write its run folder, whole or not at all.
 
@@ -88,7 +70,7 @@ def train(job: Job, quiet: bool = False) -> Trained:
     if not quiet:
         print(f"device: {used} (asked for: {job.device})", file=sys.stderr)
     spec = InputSpec(body.width, body.height, job.recipe.resize)
-    data = _prepare(job, body, weights, spec, quiet)
+    data = prepare(job.data, body, weights, spec, job.recipe.split, job.seed, job.fold, quiet)
     described = _describe(job, body, spec, data)
     plan = job.recipe.head
     with progress("training, epochs", plan.epochs, quiet) as advance:
@@ -125,64 +107,7 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
-def _prepare(job: Job, body: Backbone, weights: Path, spec: InputSpec, quiet: bool) -> _Data:
-    """List, hash, decode and split the images; those that cannot be used are left out and named."""
-    given = presplit(job.data)
-    if given and job.fold:
-        raise UsageError(f"{job.data}: split already into train, val and test; leave --fold out")
-    images = [image for part in given.values() for image in part] if given else class_folders(job.data)
-    if len(labels := sorted({image.label for image in images})) < 2:
-        raise UsageError(f"{job.data}: only one class, {labels[0]}; a classifier needs two or more folders")
-    hashes, left_out = _hash(job.data, images)
-    images = [image for image in images if image.path in hashes]
-    twice = {image.path: "the same picture stands under two labels" for image in conflicts(images, hashes)}
-    left_out |= twice
-    images = [image for image in images if image.path not in twice]
-    cache = FeatureCache(f"{body.name}:{body.weights.sha256}:{spec}")
-    with progress(f"features by {body.name}", len(images), quiet) as advance:
-        features, unreadable = extract(lambda: body.build(weights), spec, job.data, images, hashes, cache, advance)
-    left_out |= unreadable
-    images = [image for image in images if image.path in features]
-    _check_classes(job.data, labels, images)
-    if given:
-        parts = {part: [image for image in chosen if image.path in features] for part, chosen in given.items()}
-        _check_classes(job.data / "train", labels, parts["train"])
-        if empty := [part for part in PARTS if not parts[part]]:
-            raise UsageError(f"{job.data / empty[0]}: none of its images can be used; add some")
-    else:
-        plan = job.recipe.split
-        parts = split(images, hashes, test=plan.test, val=plan.val, seed=job.seed, fold=job.fold)
-    kept = {image.path: hashes[image.path] for image in images}
-    return _Data(
-        Split(str(job.data.resolve()), parts, kept), fingerprint(images, hashes), tuple(labels), features, left_out
-    )
-
-
-def _hash(data: Path, images: Sequence[Image]) -> tuple[dict[str, str], dict[str, str]]:
-    """Give ({path: SHA-256}, {path: why it has none})."""
-    hashes, left_out = {}, {}
-    for item in images:
-        path = data / item.path
-        try:
-            item.path.encode()  # split.json could not hold it
-            if path.is_file():
-                hashes[item.path] = content_hash(path)
-            else:
-                left_out[item.path] = "is not a file, or a link to nothing; give an image file"
-        except UnicodeEncodeError:
-            left_out[display_name(item.path)] = "its name is not UTF-8; rename it"
-        except OSError as error:
-            left_out[item.path] = f"cannot be read: {error.strerror}; check its permissions"
-    return hashes, left_out
-
-
-def _check_classes(data: Path, labels: list[str], images: list[Image]) -> None:
-    counts = Counter(image.label for image in images)
-    if empty := [label for label in labels if not counts[label]]:
-        raise UsageError(f"{data}: no readable images in the class {', '.join(empty)}; add some, or remove the folder")
-
-
-def _calibrate(head: fit.Head, data: _Data) -> Calibration:
+def _calibrate(head: fit.Head, data: Prepared) -> Calibration:
     features, truth = data.arrays("val")
     logits = head.logits(features)
     temperature = fit.fit_temperature(logits, truth)
@@ -190,7 +115,7 @@ def _calibrate(head: fit.Head, data: _Data) -> Calibration:
     return Calibration(temperature, before, after, len(truth))
 
 
-def _answer(head: fit.Head, data: _Data) -> Answered:
+def _answer(head: fit.Head, data: Prepared) -> Answered:
     features, truth = data.arrays("test")
     probabilities = np.exp(fit.log_softmax(head.logits(features))).astype(np.float32)
     return Answered(data.split.parts["test"], truth, probabilities, [])
@@ -207,7 +132,7 @@ def _assemble(body: Backbone, weights: Path, head: fit.Head) -> Any:
     return model
 
 
-def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data) -> ModelSpec:
+def _describe(job: Job, body: Backbone, spec: InputSpec, data: Prepared) -> ModelSpec:
     """Write the spec, all but its metrics. Raises `UsageError` for a label that a spec cannot carry."""
     try:
         return msgspec.json.decode(encode(_spec(job, body, spec, data)), type=ModelSpec)
@@ -215,7 +140,7 @@ def _describe(job: Job, body: Backbone, spec: InputSpec, data: _Data) -> ModelSp
         raise UsageError(f"{job.data}: {error}; rename the folder") from error
 
 
-def _spec(job: Job, body: Backbone, spec: InputSpec, data: _Data) -> ModelSpec:
+def _spec(job: Job, body: Backbone, spec: InputSpec, data: Prepared) -> ModelSpec:
     return ModelSpec(
         name=job.out.name,
         task="classify",
