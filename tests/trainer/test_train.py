@@ -469,4 +469,4 @@ def test_a_copy_in_another_part_of_a_split_folder_is_left_out_of_the_earlier(pre
     (presplit / "train" / "red" / "copy.png").write_bytes(copied.read_bytes())
     done = train(presplit)
     assert done.code == 0
-    assert "train/red/copy.png: the same picture stands in test" in done.out
+    assert done.json()["left_out"] == {"train/red/copy.png": "the same picture stands in test"}
