@@ -48,20 +48,20 @@ def export(
 def _text(done: "list[Exported]") -> str:
     from facectl_runtime.output import columns
 
-    rows = [("file", "MB", "top-1", "agreement (95 %)", "largest |Δp|", "mean |Δp|", "KL", "drop (95 %)", "n")]
+    rows = [("file", "MB", "top-1", "agreement [95 %]", "largest |Δp|", "mean |Δp|", "KL", "drop in top-1 [95 %]")]
     for one in done:
         c = one.comparison
+        (agreement_low, agreement_high), (drop_low, drop_high) = c.agreement_interval, c.drop_interval
         rows.append(
             (
-                str(one.path.name),
+                one.path.name,
                 f"{one.size / 1e6:.2f}",
                 f"{c.accuracy:.4f}",
-                f"{c.agreement:.4f} ({c.agreement_interval[0]:.4f} to {c.agreement_interval[1]:.4f})",
+                f"{c.agreement:.4f} [{agreement_low:.3f}, {agreement_high:.3f}]",
                 f"{c.largest:.2g}",
                 f"{c.mean:.2g}",
                 f"{c.kl:.2g}",
-                f"{c.drop:+.4f} ({c.drop_interval[0]:+.4f} to {c.drop_interval[1]:+.4f})",
-                str(c.n),
+                f"{c.drop:+.4f} [{drop_low:+.3f}, {drop_high:+.3f}]",
             )
         )
-    return columns(rows, right=range(1, len(rows[0])))
+    return f"{columns(rows, right=range(1, len(rows[0])))}\ncompared with the trained model on {c.n} test images"
