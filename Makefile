@@ -34,4 +34,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf .venv demo benchmarks/out
+	rm -rf .venv demo

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-OUT = ROOT / "benchmarks" / "out"
+OUT = ROOT / "benchmarks" / "results"
 FACECTL = str(Path(sys.executable).with_name("facectl"))
 
 
@@ -30,7 +30,7 @@ def facectl(*arguments: object) -> str:
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
-    """Write figures to benchmarks/out/NAME.json, with the machine they were measured on."""
+    """Write figures to benchmarks/results/NAME.json, with the machine they were measured on."""
     OUT.mkdir(exist_ok=True)
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     (OUT / f"{name}.json").write_text(json.dumps({**figures, **machine}, indent=1) + "\n", encoding="utf-8")

@@ -46,7 +46,7 @@ def main() -> None:
     ]
     print(columns(rows, right=(1,)))
     print(f"peak memory: {memory[FEW]:.0f} MB for {FEW} images, {memory[MANY]:.0f} MB for {MANY}")
-    keep("folder", {"count": COUNT, "rounds": rounds, "ratio": ratio, "peak_mb": memory})
+    keep("folder", {"count": COUNT, **middle, "ratio": ratio, "rounds": rounds, "peak_mb": memory})
 
 
 def _round(model: Path, engine: Engine, spec: InputSpec, photographs: list[Path]) -> dict[str, float]:

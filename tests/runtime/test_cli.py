@@ -511,7 +511,14 @@ def test_an_interruption_ends_it_with_one_line(model, many, command):
     else:
         many.rename(many.with_name("red"))
         words = [sys.executable, "-c", EVALUATE, "evaluate", model, "--data", many.parent]
-    process = subprocess.Popen([*map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    process = subprocess.Popen(
+        [*map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        # Handling of SIGINT is inherited, and a shell's background jobs ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stdout.readline()
     process.send_signal(signal.SIGINT)
     started = time.monotonic()

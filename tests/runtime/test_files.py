@@ -70,7 +70,7 @@ def test_scratch_that_was_swapped_in_stays(tmp_path):
 def test_a_place_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "file").touch()
     with (
-        pytest.raises(UsageError, match=r"target: cannot be written .*--out"),
+        pytest.raises(UsageError, match=r"target: cannot be written .*give another place"),
         scratch_beside(tmp_path / "file" / "target"),
     ):
         pytest.fail("a folder below a file")

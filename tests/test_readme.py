@@ -1,0 +1,36 @@
+"""README quotes what the benchmarks printed, names commands that exist, and links to files that are there."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from facectl_runtime.cli import run
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_figures_are_those_of_the_benchmarks(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    sys.modules.pop("common", None)
+    from readme import tables
+
+    assert tables() in README
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    missing = [target for target in targets if target and not (ROOT / page).parent.joinpath(target).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`facectl ([a-z]+)", README))))
+def test_commands_exist(command, capsys):
+    assert run([command, "--help"]) == 0
+    assert "Usage: facectl" in capsys.readouterr().out
