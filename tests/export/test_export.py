@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from facectl_export import golden
 from facectl_export.export import calibration_images
 from facectl_runtime import spec as contract
 from facectl_runtime.image import load
@@ -304,6 +305,16 @@ def test_without_out_the_files_go_into_the_run(trained, facectl, convert, tmp_pa
     run = shutil.copytree(trained.folder, tmp_path / "runs" / "colours")
     assert facectl("export", run, "--quiet").code == 0
     assert [path.name for path in (run / "export").iterdir()] == ["colours.onnx"]
+
+
+def test_a_model_of_people_carries_none_of_their_photographs(trained, facectl, convert, tmp_path):
+    convert(lambda _: None)
+    run = shutil.copytree(trained.folder, tmp_path / "colours")
+    recipe = json.loads((run / "recipe.json").read_text())
+    (run / "recipe.json").write_text(json.dumps({**recipe, "people": True}))
+    assert facectl("export", run, "--quiet").code == 0
+    spec = spec_of(run / "export" / "colours.onnx")
+    assert {image.png for image in spec.golden.images} <= set(golden.patterns(spec.input))
 
 
 def wait_for(stream, words):
