@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 from common import FACECTL, facectl, keep, test_data
-
 from facectl_runtime.output import columns
 
 ROUNDS, WARM_UP = 30, 3

@@ -9,15 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from common import FACECTL, facectl, keep, test_data
-from mosaics import write_mosaics
 
+from common import FACECTL, facectl, keep, test_data
 from facectl_runtime import image
 from facectl_runtime.classifier import BATCH
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.output import columns
 from facectl_runtime.spec import InputSpec
+from mosaics import write_mosaics
 
 COUNT, ROUNDS, FEW, MANY = 300, 3, 100, 1000
 

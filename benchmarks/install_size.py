@@ -7,7 +7,6 @@ import venv
 from pathlib import Path
 
 from common import ROOT, keep
-
 from facectl_runtime.output import columns
 
 ABSENT = ("tensorflow", "tf_keras", "coremltools", "sklearn", "matplotlib", "scipy", "onnx", "pydantic")

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import facectl, keep, test_data
 
+from common import facectl, keep, test_data
 from facectl_runtime.metrics import wilson
 from facectl_runtime.output import columns
 

@@ -1,11 +1,5 @@
 """A run on drawn photographs, its export at every precision, and what tests do with the command line."""
 
-import contextlib
-import io
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,34 +9,9 @@ import pytest
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.cli import run
+from helpers import Ran, call
 
 COLOURS = {"red": (205, 60, 50), "green": (60, 170, 70), "blue": (50, 70, 200)}
-# Handling of SIGINT is inherited, and a shell's background jobs ignore it.
-PROGRAM = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from facectl_runtime.cli import main; "
-    "main()"
-)
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What a command line did."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    def error(self) -> str:
-        """Give the message, which is all that there is on stderr: one line, and no answers."""
-        assert self.err.startswith("facectl: ")
-        assert self.err.count("\n") == 1
-        assert self.err.endswith("\n")
-        assert self.out == ""
-        return self.err.removeprefix("facectl: ").rstrip("\n")
 
 
 @dataclass(frozen=True)
@@ -60,32 +29,6 @@ class Exported:
     ran: Ran
     calibrated_on: list[str]
     """Paths below the data folder that were read while the model was quantized."""
-
-
-def call(*arguments: object) -> Ran:
-    """Run a command line in this process."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([str(argument) for argument in arguments])
-    return Ran(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture(scope="session")
-def facectl() -> Callable[..., Ran]:
-    return call
-
-
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_home(home: Path) -> Iterator[None]:
-    """Keep the tests out of the user's own cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACECTL_HOME", str(home))
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -142,27 +85,3 @@ def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Expo
         ran = call("export", trained.folder, "--out", folder, "--quantize", "int8,fp32", "--json", "--quiet")
     assert ran.code == 0, ran.err
     return Exported(folder, folder / "colours.onnx", folder / "colours.int8.onnx", ran, read)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Give a function that starts a command line as a process of its own, ended with the test."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*arguments: object) -> subprocess.Popen[str]:
-        words = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
-        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture(scope="session")
-def tree() -> Callable[[Path], dict[str, bytes]]:
-    """Give a function that reads every file below a folder."""
-    return lambda folder: {
-        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
-    }

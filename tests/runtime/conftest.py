@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.cli import run
 from facectl_runtime.spec import (
     SPEC_KEY,
     Golden,
@@ -31,6 +29,7 @@ from facectl_runtime.spec import (
     Threshold,
     encode,
 )
+from helpers import Ran
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (128, 128, 128)}
 WIDTH, HEIGHT = 12, 8
@@ -112,27 +111,6 @@ def save(path: Path, spec: ModelSpec | str | None, graph: onnx.ModelProto | None
     return path
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What a command line did."""
-
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        return msgspec.json.decode(self.out)
-
-    def error(self) -> str:
-        """Give the message, which must be all that was said: one line on stderr, and no answers."""
-        assert self.err.startswith("facectl: ")
-        assert self.err.count("\n") == 1
-        assert self.err.endswith("\n")
-        assert "Traceback" not in self.err
-        assert self.out == ""
-        return self.err.removeprefix("facectl: ").rstrip("\n")
-
-
 @pytest.fixture(scope="session")
 def colours() -> SimpleNamespace:
     """Give the makers above, for tests that need a model of their own."""
@@ -185,18 +163,6 @@ def classes(tmp_path: Path, paint: Callable[..., Path]) -> Path:
     paint("data/green/2.png", "green")
     paint("data/blue/2.png", "red")
     return tmp_path / "data"
-
-
-@pytest.fixture
-def facectl(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Give a function that runs a command line in this process."""
-
-    def call(*arguments: object) -> Ran:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        return Ran(code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

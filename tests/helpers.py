@@ -1,0 +1,38 @@
+"""What tests of several packages do with the command line."""
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from facectl_runtime.cli import run
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def error(self) -> str:
+        """Give the message, which must be all that was said: one line on stderr, and no answers."""
+        assert self.err.startswith("facectl: ")
+        assert self.err.count("\n") == 1
+        assert self.err.endswith("\n")
+        assert "Traceback" not in self.err
+        assert self.out == ""
+        return self.err.removeprefix("facectl: ").rstrip("\n")
+
+
+def call(*arguments: object) -> Ran:
+    """Run a command line in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = run([str(argument) for argument in arguments])
+    return Ran(code, out.getvalue(), err.getvalue())
