@@ -1,5 +1,6 @@
 """Export: from a run folder to files that passed the gate, all of them or none."""
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from facectl_export.precision import TOLERANCES
 from facectl_runtime import image
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
-from facectl_runtime.errors import GateError, ModelError, UsageError
+from facectl_runtime.errors import GateError, ImageError, ModelError, UsageError
 from facectl_runtime.evaluate import Answered, answer_labelled, metrics
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.labelled import Image
@@ -55,15 +56,20 @@ def export(
     onnx.require_packages()
     run = read_run(folder)
     root, tests = run.images("test", data)
+    training = run.images("train", data)[1] if "int8" in precisions else []
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: a file stands there; give a folder with --out")
     trained = run_folder.open(folder, run.spec, CPU)
     with progress("trained model on the test split", len(tests), quiet) as advance:
         reference = answer_labelled(trained, run.spec.input, run.spec.labels, root, tests, advance)
+    if reference.unreadable:
+        first, reason = reference.unreadable[0]
+        raise UsageError(f"{root / first}: {reason}; it was readable in training: is an extra (heic) missing here?")
     size = run.spec.input
     candidates = golden.patterns(size) if run.recipe.people else golden.photographs(root, reference.images, size)
-    with scratch_beside(out) as scratch:
-        made = _make(run, precisions, root, data, scratch, quiet)
+    inside = out / run.spec.name  # of a folder that is there: it may be a mount, and files are renamed within one only
+    with scratch_beside(inside if out.is_dir() else out) as scratch:
+        made = _make(run, precisions, root, training, scratch, quiet)
         done, failures = [], []
         for precision, path in made:
             one, short = _prove(path, precision, run.spec, trained, reference, root, candidates, quiet)
@@ -71,7 +77,7 @@ def export(
             failures += [f"{path.name}: {shortfall}" for shortfall in short]
         if failures:
             raise GateFailureError(done, failures)
-        return _deliver(done, out)
+        return _deliver(done, out, scratch)
 
 
 class GateFailureError(GateError):
@@ -101,7 +107,7 @@ def _words(text: str, option: str, known: list[str]) -> list[str]:
 
 
 def _make(
-    run: Run, precisions: Sequence[Precision], root: Path, data: Path | None, scratch: Path, quiet: bool
+    run: Run, precisions: Sequence[Precision], root: Path, training: Sequence[Image], scratch: Path, quiet: bool
 ) -> list[tuple[Precision, Path]]:
     """Convert and quantize into `scratch`."""
     fp32 = scratch / f"{run.spec.name}.onnx"
@@ -111,7 +117,7 @@ def _make(
     made: list[tuple[Precision, Path]] = [("fp32", fp32)] if "fp32" in precisions else []
     if "int8" in precisions:
         int8 = scratch / f"{run.spec.name}.int8.onnx"
-        chosen = calibration_images(run.images("train", data)[1], CALIBRATION_IMAGES)
+        chosen = calibration_images(training, CALIBRATION_IMAGES)
         with progress("quantizing to int8, calibration images", len(chosen), quiet) as advance:
             onnx.write_int8(fp32, _batches(root, chosen, run.spec, advance), int8, scratch)
         made.append(("int8", int8))
@@ -137,7 +143,10 @@ def _batches(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     for start in range(0, len(images), CALIBRATION_BATCH):
         some = images[start : start + CALIBRATION_BATCH]
-        yield np.stack([image.load(root / item.path, spec.input) for item in some])
+        try:
+            yield np.stack([image.load(root / item.path, spec.input) for item in some])
+        except ImageError as error:
+            raise UsageError(f"{root}: a training image that was readable in training is not: {error}") from error
         advance(len(some))
 
 
@@ -173,14 +182,26 @@ def _prove(
     return Exported(path, precision, path.stat().st_size, compared), []
 
 
-def _deliver(done: Sequence[Exported], out: Path) -> list[Exported]:
-    """Rename the files into their place, each over the one of its name. Raises `UsageError` where that cannot be."""
-    if folders := [one.path.name for one in done if (out / one.path.name).is_dir()]:
-        raise UsageError(f"{out / folders[0]}: a folder stands where the file belongs; give another --out")
+def _deliver(done: Sequence[Exported], out: Path, scratch: Path) -> list[Exported]:
+    """Rename the files into their place, or, where that fails, leave every one that was there.
+
+    Raises `UsageError` where `out` cannot be written.
+    """
+    targets = {one.path: out / one.path.name for one in done}
+    if folders := [target for target in targets.values() if target.is_dir()]:
+        raise UsageError(f"{folders[0]}: a folder stands where the file belongs; give another --out")
+    kept = {target: scratch / f"old.{target.name}" for target in targets.values() if target.exists()}
     try:
         out.mkdir(exist_ok=True)
-        for one in done:
-            one.path.replace(out / one.path.name)
-    except OSError as error:
-        raise UsageError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
-    return [replace(one, path=out / one.path.name) for one in done]
+        for target, copy in kept.items():
+            shutil.copy2(target, copy)
+        for made, target in targets.items():
+            made.replace(target)
+    except BaseException as error:
+        for target, copy in kept.items():
+            if copy.exists():
+                copy.replace(target)
+        if isinstance(error, OSError):
+            raise UsageError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
+        raise
+    return [replace(one, path=targets[one.path]) for one in done]

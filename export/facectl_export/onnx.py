@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from facectl_runtime.errors import MissingExtraError
+from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 
 OPSET = 18  # of those that tf2onnx writes, the newest that ONNX Runtime's quantizer takes
@@ -73,14 +75,15 @@ def write_int8(fp32: Path, batches: Iterable[npt.NDArray[np.uint8]], path: Path,
 
 
 def write_spec(path: Path, spec: ModelSpec) -> None:
-    """Put `spec` into an ONNX file's metadata, in the place of one that is there."""
+    """Put `spec` into an ONNX file's metadata, in the place of one that is there, with the digest of its graph."""
     import onnx
 
     model = onnx.load(path)
     others = [entry for entry in model.metadata_props if entry.key != SPEC_KEY]
     del model.metadata_props[:]
     model.metadata_props.extend(others)
-    model.metadata_props.add(key=SPEC_KEY, value=encode(spec))
+    onnx.save(model, path)
+    model.metadata_props.add(key=SPEC_KEY, value=encode(replace(spec, graph_sha256=graph_digest(path))))
     onnx.save(model, path)
 
 

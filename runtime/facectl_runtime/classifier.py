@@ -69,5 +69,5 @@ def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: in
         return Row(source.name, error=str(answer))
     order = np.argsort(-answer, kind="stable")[:topk]
     top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
-    known = spec.threshold is None or top[0].probability >= spec.threshold.value
+    known = spec.threshold is None or answer[order[0]] >= spec.threshold.value
     return Row(source.name, top[0].label if known else UNKNOWN, top[0].probability, top)

@@ -26,17 +26,24 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def swap_in(new: Path, target: Path) -> None:
-    """Rename the folder `new` to `target`; what stood there is removed only once the new one is in its place."""
-    if not target.exists():
-        new.rename(target)
+def swap_in(new: Path, target: Path, *, replace: bool = False) -> None:
+    """Rename the folder `new` to `target`.
+
+    With `replace`, what stands at `target` is removed once the new one is in its place, and put back where that fails.
+    Without, raises `UsageError` where something has come to stand there.
+    """
+    if not replace:
+        try:
+            new.rename(target)  # takes over an empty folder, and nothing else
+        except OSError as error:
+            raise UsageError(f"{target}: already there ({error.strerror}); give another place") from error
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
-    target.rename(old)
     try:
+        if target.exists():
+            target.rename(old)
         new.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
     finally:
+        if old.exists() and not target.exists():
+            old.rename(target)
         shutil.rmtree(old.parent, ignore_errors=True)

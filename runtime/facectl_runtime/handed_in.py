@@ -6,6 +6,7 @@ That module takes as long to import as numpy (it parses e-mail headers), and `fa
 import sys
 from configparser import ConfigParser
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class EntryPoint:
         return getattr(import_module(module), name)
 
 
+@cache
 def entry_points(group: str) -> dict[str, EntryPoint]:
     """Give the entry points of `group` by name; where a name comes twice, the first on the path counts."""
     found: dict[str, EntryPoint] = {}
@@ -36,7 +38,7 @@ def entry_points(group: str) -> dict[str, EntryPoint]:
 
 
 def _section(file: Path, group: str) -> dict[str, str]:
-    text = file.read_text(encoding="utf-8")
+    text = file.read_text(encoding="utf-8", errors="replace")
     if f"[{group}]" not in text:
         return {}
     parser = ConfigParser(delimiters=("=",))

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 Box = tuple[float, float, float, float]
 
+DECODE_VERSION = 1
+"""Raised with every change that moves a pixel: what was computed from the pixels is then computed again."""
 MAX_BYTES = 2**29
 """Largest file, in bytes."""
 MAX_PIXELS = 2**27
@@ -113,7 +115,10 @@ def to_input(image: Image.Image | Pixels, spec: InputSpec, landmarks: npt.ArrayL
 
 def load(source: Path | bytes, spec: InputSpec) -> Pixels:
     """Read a picture straight to the model's input: uint8, height x width x 3. Raises `ImageError`."""
-    return to_input(decode(source, spec), spec)
+    try:
+        return to_input(decode(source, spec), spec)
+    except MemoryError as error:
+        raise ImageError("takes more memory than this machine has; scale it down") from error
 
 
 def _one_line(error: Exception) -> str:

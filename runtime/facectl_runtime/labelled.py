@@ -12,6 +12,7 @@ from facectl_runtime.sources import display_name, images_below
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+_PART_NAMES = {*PARTS, "training", "valid", "validation", "testing"}
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -43,7 +44,7 @@ def class_folders(data: Path) -> list[Image]:
     images = [
         Image(str(path.relative_to(data)), display_name(folder.name))
         for folder in folders
-        for path in images_below(folder)
+        for path in images_below(folder, _refuse)
     ]
     counts = Counter(image.label for image in images)
     empty = [folder.name for folder in folders if not counts[display_name(folder.name)]]
@@ -54,9 +55,24 @@ def class_folders(data: Path) -> list[Image]:
     return images
 
 
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+
 def presplit(data: Path) -> dict[Part, list[Image]] | None:
-    """List the images of a folder that is split already, into train/, val/ and test/ with class folders in each."""
-    if not data.is_dir() or {entry.name for entry in data.iterdir() if entry.is_dir()} != set(PARTS):
+    """List the images of a folder that is split already, into train, val and test with class folders in each.
+
+    None where it is not. Raises `UsageError` where it nearly is.
+    """
+    if not data.is_dir():
+        return None
+    folders = {entry.name for entry in data.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    if folders != set(PARTS):
+        if len(folders & _PART_NAMES) > 1:
+            raise UsageError(
+                f"{data}: it looks split already, but its folders are {', '.join(sorted(folders))}; name them "
+                f"{', '.join(PARTS)}, and keep nothing beside them"
+            )
         return None
     return {
         part: [Image(str(Path(part, image.path)), image.label) for image in class_folders(data / part)]
@@ -64,22 +80,40 @@ def presplit(data: Path) -> dict[Part, list[Image]] | None:
     }
 
 
-def choose_images(data: Path | None, split: Path | None, part: str) -> tuple[Path, list[Image]]:
-    """Give (data folder, images) to measure on: a part of a split file, of a split folder, or a whole folder.
+def choose_images(data: Path | None, split: Path | None, part: str | None) -> tuple[Path, list[Image], str]:
+    """Give (data folder, images, what they are) to measure on: a part of a split, or else a whole folder.
 
-    `data` is where the images of `split` lie now, if they were moved. Raises `UsageError`.
+    `split` is a split file, and `data` then where its photographs lie now, if they were moved; without it `data` may
+    be split into train, val and test itself. `part` is test where it is None. Raises `UsageError`.
     """
-    if part not in PARTS:
+    parts: dict[Part, list[Image]] | None
+    if part not in (None, *PARTS):
         raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
     if split is not None:
-        chosen = read_split(split)
-        if not chosen.parts.get(part):
-            raise UsageError(f"{split}: it has no {part} images; use another --part")
-        return data or Path(chosen.root), chosen.parts[part]
-    if data is None:
-        raise UsageError("an exported file needs --data, a folder with one folder of images a class")
-    parts = presplit(data)
-    return data, parts[part] if parts else class_folders(data)
+        recorded = read_split(split)
+        root, parts, what = data or Path(recorded.root), recorded.parts, f"of {split}"
+        if not root.is_dir():
+            raise UsageError(f"{root}: the photographs of {split} are not there; give their new place with --data")
+    elif data is not None:
+        root, parts, what = data, presplit(data), f"of {data}"
+    else:
+        raise UsageError("what to measure on? give --data, a folder with a folder of images a class, or --split")
+    if parts is None:
+        if part is not None:
+            raise UsageError(f"--part {part}: {root} is not split; give --split, or leave --part out")
+        return root, class_folders(root), f"all images {what}"
+    chosen: Part = part or "test"
+    if not parts.get(chosen):
+        raise UsageError(f"{split or root}: it has no {chosen} images; use another --part")
+    return root, parts[chosen], f"the {chosen} part {what}"
+
+
+def own_split(run: Path, data: Path | None) -> Path | None:
+    """Give the split file of a run folder, where `data` is not given or holds the photographs of that split."""
+    path = run / "split.json"
+    if not path.is_file() or data is None:
+        return path if path.is_file() else None
+    return path if any((data / item.path).is_file() for item in read_split(path).parts.get("test", [])) else None
 
 
 def read_split(path: Path) -> Split:

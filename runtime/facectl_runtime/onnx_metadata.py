@@ -4,8 +4,10 @@ Protocol buffers' wire format, of which this needs two rules: a field is a varin
 its value; wire type 2 is a varint length and that many bytes. https://protobuf.dev/programming-guides/encoding/
 """
 
+import hashlib
 import mmap
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from facectl_runtime.errors import ModelError
@@ -17,13 +19,36 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def read_metadata(path: Path) -> dict[str, str]:
     """Read `metadata_props`. Raises `ModelError` where the file is missing, damaged or not an ONNX model."""
+    has_graph, entries = False, {}
+    with _opened(path) as data:
+        for number, start, end in _fields(data, 0, len(data)):
+            has_graph |= number == _GRAPH
+            if number == _METADATA_PROPS:
+                key, value = _entry(data, start, end)
+                entries[key] = value
+        if not has_graph:
+            raise ValueError("it has no graph")
+    return entries
+
+
+def graph_digest(path: Path) -> str:
+    """Give the SHA-256 over all of an ONNX file but its metadata. Raises `ModelError`."""
+    digest = hashlib.sha256()
+    with _opened(path) as data:
+        for number, start, end in _fields(data, 0, len(data)):
+            if number != _METADATA_PROPS:
+                digest.update(f"{number}:{end - start}:".encode())
+                with memoryview(data) as view:
+                    digest.update(view[start:end])
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[mmap.mmap]:
+    """Map a file, and turn what goes wrong while it is read into `ModelError`."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            fields = list(_fields(data, 0, len(data)))
-            if not any(number == _GRAPH for number, _, _ in fields):
-                raise ValueError("it has no graph")
-            entries = [(start, end) for number, start, end in fields if number == _METADATA_PROPS]
-            return dict(_entry(data, start, end) for start, end in entries)
+            yield data
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror or error}; give the path of a model") from error
     except (ValueError, IndexError, UnicodeDecodeError) as error:  # mmap's empty file is a ValueError too
@@ -40,6 +65,8 @@ def _fields(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int]
     while at < end:
         key, at = _varint(data, at, end)
         wire = key & 7
+        if key >> 3 == 0:
+            raise ValueError(f"field number 0 at byte {at}")
         if wire == _BYTES:
             length, at = _varint(data, at, end)
         elif wire == _VARINT:

@@ -47,3 +47,4 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*shape, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)
+        bar.update(task, total=bar.tasks[0].completed)  # what stops early is done, not broken off

@@ -4,9 +4,10 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
@@ -17,6 +18,9 @@ _IMAGE_START = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|P[1-6]\s+[#\d]|\0\0..ftyp",
     re.DOTALL,
 )
+
+
+_LONGEST_NAME = 65_536  # bytes; file systems allow 4,096
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,12 @@ def expand(words: Iterable[str]) -> Iterator[Source]:
             yield from _expand_path(word)
 
 
-def images_below(folder: Path) -> Iterator[Path]:
+def images_below(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
     """Give every file below `folder` that is named as an image, sorted.
 
-    Hidden files and folders, and links to folders, are passed over.
+    Hidden files and folders, and links to folders, are passed over; `on_error` is told of folders that cannot be read.
     """
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(here, name)
@@ -66,12 +70,19 @@ def _expand_path(word: str) -> Iterator[Source]:
         return
     path = Path(word)
     if os.path.isdir(word):  # unlike Path.is_dir, also false for a name that is too long  # noqa: PTH112
-        yield from _or_error(map(_of_path, images_below(path)), word, "no images in this folder")
+        yield from _or_error(_below(path), word, "no images in this folder")
     elif os.path.lexists(word) or not glob.has_magic(word):
         yield _of_path(path)
     else:
         matches = (source for name in sorted(glob.glob(word, recursive=True)) for source in _expand_path(name))
         yield from _or_error(matches, word, "nothing matches this pattern")
+
+
+def _below(folder: Path) -> Iterator[Source]:
+    errors: list[OSError] = []
+    yield from map(_of_path, images_below(folder, errors.append))
+    for error in errors:
+        yield Source(display_name(error.filename), None, f"cannot be read: {error.strerror}; check its permissions")
 
 
 def _of_path(path: Path) -> Source:
@@ -95,12 +106,22 @@ def _standard_input() -> Iterator[Source]:
     stream = sys.stdin.buffer
     start = stream.peek(4096)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
     if _IMAGE_START.match(start):
-        yield Source("-", stream.read())
+        from facectl_runtime.image import MAX_BYTES
+
+        yield Source("-", stream.read(MAX_BYTES + 1))  # one more than decode takes
         return
-    if b"\0" in start:
-        names: Iterable[bytes] = stream.read().split(b"\0")
-    else:
-        names = (line.rstrip(b"\r\n") for line in stream)
-    for name in names:
-        if name:
+    for name in _split(stream, b"\0" if b"\0" in start else b"\n"):
+        if len(name) > _LONGEST_NAME:
+            yield Source("-", None, f"a name on stdin has over {_LONGEST_NAME} bytes; give paths, one a line")
+            return
+        if name := name.rstrip(b"\r"):
             yield from _expand_path(os.fsdecode(name))
+
+
+def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    """Give what stands between separators as it comes; a piece that grows too long ends it."""
+    rest = b""
+    while len(rest) <= _LONGEST_NAME and (chunk := stream.read1(_LONGEST_NAME)):  # type: ignore[attr-defined]
+        *names, rest = (rest + chunk).split(separator)
+        yield from names
+    yield rest

@@ -160,6 +160,8 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     threshold: Threshold | None = None
     metrics: Metrics | None = None
     golden: Golden | None = None
+    graph_sha256: Sha256 | None = None
+    """Of the file without its metadata: what `verify` knows a damaged or edited file by."""
 
     def __post_init__(self) -> None:
         self._check_task()

@@ -20,13 +20,15 @@ class Replay:
     largest: float
     """Largest |difference| from the answers expected; infinite where an answer is not a number."""
     tolerance: float
+    intact: bool
+    """Whether the graph is, byte by byte, the one that was exported; true where the spec does not say."""
     engine: str
     device: str
 
     @property
     def passed(self) -> bool:
-        """Whether every answer lay within the tolerance."""
-        return self.largest <= self.tolerance
+        """Whether the graph is the one exported, and every answer lay within the tolerance."""
+        return self.intact and self.largest <= self.tolerance
 
 
 def replay(model: Path, device: Device) -> Replay:
@@ -42,7 +44,8 @@ def replay(model: Path, device: Device) -> Replay:
     expected = np.array([golden.expected for golden in spec.golden.images])
     difference = float(np.abs(np.array(answers, np.float64) - expected).max())
     largest = difference if np.isfinite(difference) else float("inf")
-    return Replay(len(answers), largest, spec.golden.tolerance, engine.name, engine.device)
+    intact = not (spec.graph_sha256 and reader.digest) or reader.digest(model) == spec.graph_sha256
+    return Replay(len(answers), largest, spec.golden.tolerance, intact, engine.name, engine.device)
 
 
 def _pixels(model: Path, golden: Golden, spec: InputSpec) -> list[image.Pixels]:

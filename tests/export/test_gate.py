@@ -1,6 +1,9 @@
 """The gate's numbers, worked out by hand, and that each of them can close it."""
 
+import dataclasses
 import math
+import re
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,6 +14,7 @@ from facectl_export.precision import TOLERANCES, Tolerance
 from facectl_runtime.evaluate import Answered
 from facectl_runtime.labelled import Image
 
+CONTRACT = Path(__file__).parents[2] / "docs" / "contract.md"
 STRICT = Tolerance(agreement=0.9, largest=0.1, mean=0.02, kl=0.05, drop=0.01, golden=0.1)
 
 
@@ -101,3 +105,44 @@ def test_accuracy_is_lost_in_whole_images(n, allowed):
 def test_at_fp32_a_single_image_lost_is_one_too_many():
     measured = msgspec.structs.replace(compare(TRAINED, TRAINED), n=10_000, drop=1 / 10_000)
     assert [one.measure for one in shortfalls(measured, TOLERANCES["fp32"])] == ["drop in accuracy"]
+
+
+# What the contract says
+
+NAMES = {"golden": "golden", "kl": "kl", "agreement": "agreement", "drop": "drop", "largest": "largest", "mean": "mean"}
+"""What tells a row of the page's table → the tolerance it states; the first that is found counts."""
+
+
+def number(cell):
+    """Read what a cell allows: `–` is anything, and a share may be given in points or per cent."""
+    if cell == "–":
+        return None
+    value, unit = re.match(r"([\d.]+(?:e-?\d+)?)\s*(%|points?\b)?", cell).groups()
+    return float(value) / (100 if unit else 1)
+
+
+def stated():
+    """Read the table under "The gate": {precision: {tolerance: number}}."""
+    section = CONTRACT.read_text(encoding="utf-8").partition("\n## The gate\n")[2].partition("\n## ")[0]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE).group()
+    head, _, *lines = ([cell.strip(" `") for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in table.splitlines())
+    found = {precision: {} for precision in head[1:]}
+    for name, *cells in lines:
+        field = next(field for word, field in NAMES.items() if re.search(rf"\b{word}\b", name.lower()))
+        for precision, cell in zip(head[1:], cells, strict=True):
+            assert field not in found[precision], name
+            found[precision][field] = number(cell)
+    return found
+
+
+def test_the_contract_states_the_tolerances():
+    found = stated()
+    assert set(found) == set(TOLERANCES)
+    for precision, tolerance in TOLERANCES.items():
+        held = dataclasses.asdict(tolerance)
+        assert set(found[precision]) == set(held)
+        for field, value in found[precision].items():
+            if value is None:
+                assert held[field] >= 1, (precision, field)  # no |Δp| is larger
+            else:
+                assert held[field] == pytest.approx(value, rel=1e-9), (precision, field)

@@ -76,14 +76,14 @@ def grey(level, size=(40, 30)):
     return buffer.getvalue()
 
 
-ZERO = engine(lambda _: [0, 0])
-LEVEL = engine(lambda pixels: [0, pixels.mean() / 255])
+MIDDLE = engine(lambda _: [0.5, 0.35])
+LEVEL = engine(lambda pixels: [0.5, pixels.mean() / 255])
 
 
 def test_those_are_chosen_on_which_the_models_are_nearest_and_the_first():
     candidates = [grey(level) for level in (250, 90, 10, 200, 30, 60, 20)]
-    chosen = golden.choose(candidates, ZERO, LEVEL, SPECS[0])
-    assert [opened(png).getpixel((0, 0))[0] for png in chosen] == [250, 10, 20, 30]
+    chosen = golden.choose(candidates, MIDDLE, LEVEL, SPECS[0])
+    assert [opened(png).getpixel((0, 0))[0] for png in chosen] == [250, 90, 60, 30]  # 0.35 is a grey of 89
 
 
 def test_they_take_no_more_than_their_share_of_the_file(folder):
@@ -93,7 +93,7 @@ def test_they_take_no_more_than_their_share_of_the_file(folder):
     pixels = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
     Pillow.fromarray(pixels).save(noise, "PNG")
     many = [candidates[0], *[noise.getvalue()] * 9, *candidates[1:]]
-    chosen = golden.choose(many, ZERO, LEVEL, spec)
+    chosen = golden.choose(many, MIDDLE, LEVEL, spec)
     assert chosen[0] == candidates[0]
     assert sum(map(len, chosen)) <= golden.BYTES
     assert 2 <= len(chosen) <= golden.COUNT
@@ -103,7 +103,7 @@ def test_what_the_file_says_is_what_is_kept():
     pngs = [grey(51), grey(204)]
     kept = golden.record(LEVEL, SPECS[0], 0.25, pngs)
     assert [image.png for image in kept.images] == pngs
-    assert [image.expected for image in kept.images] == [(0.0, 0.2), (0.0, 0.8)]
+    assert [image.expected for image in kept.images] == [(0.5, 0.2), (0.5, 0.8)]
     assert kept.tolerance == 0.25
 
 

@@ -1,5 +1,7 @@
 """From a model and sources to rows."""
 
+import threading
+
 import msgspec
 import pytest
 
@@ -83,3 +85,17 @@ def test_another_task_is_refused(model, embedder):
 
 def test_no_sources_give_no_rows(model):
     assert rows(model, []) == []
+
+
+def test_a_row_comes_before_a_slow_source_gives_the_next(model, colours):
+    answered = threading.Event()
+
+    def slow():
+        yield from named(colours, "red")
+        assert answered.wait(10), "the first row waits for the second source"
+        yield from named(colours, "blue")
+
+    _, found = classify(model, read_spec(model), Device("cpu"), slow(), 1)
+    assert next(found).label == "red"
+    answered.set()
+    assert [row.label for row in found] == ["blue"]

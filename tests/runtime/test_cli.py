@@ -1,5 +1,6 @@
 """The command line as a person meets it: exit codes, one line an error, odd names, pipes and interruptions."""
 
+import errno
 import io
 import os
 import signal
@@ -225,7 +226,12 @@ def test_all_of_them_at_once(model, tmp_path, facectl):
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("missing.png", "No such file"), ("*.xyz", "nothing matches"), ("", "not a path"), ("x" * 300, "")],
+    [
+        ("missing.png", "No such file"),
+        ("*.xyz", "nothing matches"),
+        ("", "not a path"),
+        ("x" * 300, os.strerror(errno.ENAMETOOLONG)),
+    ],
 )
 def test_what_is_not_there_has_a_row(model, facectl, word, said):
     ran = facectl("predict", model, word, "--json")

@@ -80,6 +80,18 @@ def test_what_is_no_model_says_so(tmp_path, data):
         read_metadata(path)
 
 
+@pytest.mark.parametrize(("length", "whole"), [(9, True), (10, True), (11, False)])
+def test_a_number_has_ten_bytes_at_most(colours, tmp_path, length, whole):
+    path = tmp_path / "model.onnx"
+    number = b"\x80" * (length - 1) + b"\x01"
+    path.write_bytes(b"\xf8\x3e" + number + with_metadata(colours, [("key", "value")]).SerializeToString())
+    if whole:
+        assert read_metadata(path) == {"key": "value"}
+    else:
+        with pytest.raises(ModelError, match="damaged"):
+            read_metadata(path)
+
+
 def test_a_key_that_is_not_utf8_says_so(colours, tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(with_metadata(colours, []).SerializeToString() + b"\x72\x04\x0a\x02\xff\xfe")

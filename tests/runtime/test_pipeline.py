@@ -149,23 +149,32 @@ def test_an_error_of_the_source_itself_is_raised():
 
 
 def test_closing_early_loads_no_more_and_leaves_no_threads():
-    before = threading.active_count()
-    loaded, go_on = [], threading.Event()
+    before = set(threading.enumerate())
+    loaded, go_on, full = [], threading.Event(), threading.Event()
+    room = 1 + 2 * CORES
+
+    def items():
+        for number in range(1000):
+            if number == room + 1:  # one has been given, and as many as there is room for wait: this one has to
+                full.set()
+            yield number
 
     def load(item):
         loaded.append(item)
         assert item == 0 or go_on.wait(LONG)
         return pixels(item)
 
-    lists = decode_ahead(range(1000), load, batch=1, eager=True)
-    next(lists)
+    lists = decode_ahead(items(), load, batch=1, eager=True)
+    assert [item for item, _ in next(lists)] == [0]
+    assert full.wait(LONG)
+    started = set(threading.enumerate()) - before
+    assert {thread.name.partition("_")[0] for thread in started} == {"sources", "decode"}
     lists.close()
     go_on.set()
-    for thread in threading.enumerate():
-        if thread.name.startswith("decode"):
-            thread.join(LONG)
-    assert len(loaded) <= 1 + CORES
-    assert threading.active_count() <= before
+    for thread in started:
+        thread.join(LONG)
+        assert not thread.is_alive(), thread.name
+    assert set(loaded) <= set(range(1 + CORES))
 
 
 def test_decode_and_inference_overlap():

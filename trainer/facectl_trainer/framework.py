@@ -19,7 +19,7 @@ def tensorflow() -> Any:
             import tf_keras  # noqa: F401  # Keras 2: what the model optimization toolkit needs
     except ImportError as error:
         raise MissingExtraError(
-            f"training needs TensorFlow ({error}); install it with: pip install 'facectl[train]'"
+            f"this needs TensorFlow ({error}): pip install 'facectl[train]', or use an exported file"
         ) from error
     tf.get_logger().setLevel("ERROR")
     return tf

@@ -1,14 +1,16 @@
 """Preparation: from a data folder to features in three parts, with what could not be used named."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 
 from facectl_runtime import __version__
 from facectl_runtime.errors import UsageError
+from facectl_runtime.image import DECODE_VERSION
 from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, content_hash, presplit
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
@@ -59,12 +61,14 @@ def prepare(
     images = [image for part in given.values() for image in part] if given else class_folders(root)
     if len(labels := sorted({image.label for image in images})) < 2:
         raise UsageError(f"{root}: only one class, {labels[0]}; a classifier needs two or more folders")
-    hashes, left_out = _hash(root, images)
+    with progress("reading photographs", len(images), quiet) as advance:
+        hashes, left_out = _hash(root, images, advance)
     images = [image for image in images if image.path in hashes]
     left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), "the same picture stands under two labels")
     left_out |= _straddling(given, hashes) if given else {}
     images = [image for image in images if image.path not in left_out]
-    cache = FeatureCache(f"{__version__}:{body.name}:{body.weights.sha256}:{spec}")
+    decoder = f"{__version__}:{DECODE_VERSION}:{PIL.__version__}"
+    cache = FeatureCache(f"{decoder}:{body.name}:{body.weights.sha256}:{spec}")
     with progress(f"features by {body.name}", len(images), quiet) as advance:
         features, unreadable = extract(lambda: body.build(weights), spec, root, images, hashes, cache, advance)
     images = [image for image in images if image.path in features]
@@ -77,11 +81,12 @@ def prepare(
     return Prepared(recorded, fingerprint(images, hashes), tuple(labels), features, left_out | unreadable)
 
 
-def _hash(data: Path, images: Sequence[Image]) -> tuple[dict[str, str], dict[str, str]]:
+def _hash(data: Path, images: Sequence[Image], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
     """Give ({path: SHA-256}, {path: why it has none})."""
     hashes, left_out = {}, {}
     for item in images:
         path = data / item.path
+        advance(1)
         try:
             item.path.encode()  # split.json could not hold it
             if path.is_file():

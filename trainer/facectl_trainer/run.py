@@ -22,6 +22,8 @@ from facectl_runtime.errors import ModelError, UsageError
 from facectl_runtime.evaluate import Evaluation
 from facectl_runtime.labelled import Image, Part, Split, content_hash, read_split
 from facectl_runtime.spec import ModelSpec, decode, encode
+from facectl_trainer.backbones import backbone
+from facectl_trainer.model import assemble
 from facectl_trainer.recipe import Recipe
 
 MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
@@ -57,12 +59,17 @@ class Run:
         from facectl_trainer.framework import tensorflow
 
         tensorflow()
-        import tf_keras
-
+        path = self.folder / MODEL
+        body = backbone(self.spec.provenance.backbone)
+        if (body.width, body.height) != (self.spec.input.width, self.spec.input.height):
+            raise ModelError(f"{self.folder}: {body.name} does not take the input that spec.json promises; train again")
+        # The layers are ours and only their weights are read: a model file can name any function to call.
+        model = assemble(body, self.spec.output.size)
         try:
-            return tf_keras.models.load_model(self.folder / MODEL, compile=False, safe_mode=True)
+            model.load_weights(str(path))
         except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
-            raise ModelError(f"{self.folder / MODEL}: cannot be loaded ({_first_line(error)}); train again") from error
+            raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}); train again") from error
+        return model
 
     def images(self, part: Part, data: Path | None = None) -> tuple[Path, list[Image]]:
         """Give (data folder, images) of a part, each file's content checked against the split.

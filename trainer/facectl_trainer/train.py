@@ -22,6 +22,7 @@ from facectl_trainer import fit
 from facectl_trainer.backbones import Backbone, backbone
 from facectl_trainer.data.split import Fold
 from facectl_trainer.framework import use_device
+from facectl_trainer.model import HEAD, assemble
 from facectl_trainer.prepare import Prepared, prepare
 from facectl_trainer.recipe import Recipe
 from facectl_trainer.run import SPEC, Calibration, Metrics, write_run
@@ -65,8 +66,8 @@ def train(job: Job, quiet: bool = False) -> Trained:
     """
     _check_out(job)
     body = backbone(job.recipe.backbone)
-    weights = locate(body.weights)
     used = use_device(job.device)
+    weights = locate(body.weights)
     if not quiet:
         print(f"device: {used} (asked for: {job.device})", file=sys.stderr)
     spec = InputSpec(body.width, body.height, job.recipe.resize)
@@ -82,7 +83,7 @@ def train(job: Job, quiet: bool = False) -> Trained:
     answered = _answer(head, data)
     test = Metrics(evaluation(answered, data.labels), calibration)
     described = msgspec.structs.replace(described, metrics=metrics(answered.right))
-    _write(job, _assemble(body, weights, head), described, data.split, history, test)
+    _write(job, _with_head(body, weights, head), described, data.split, history, test)
     counts = {part: len(images) for part, images in data.split.parts.items()}
     return Trained(job.out, test, counts, len(history), data.left_out)
 
@@ -121,14 +122,9 @@ def _answer(head: fit.Head, data: Prepared) -> Answered:
     return Answered(data.split.parts["test"], truth, probabilities, [])
 
 
-def _assemble(body: Backbone, weights: Path, head: fit.Head) -> Any:
-    """Join backbone and head into one flat Keras model: uint8 pixels → probabilities."""
-    import tf_keras
-
-    features = body.build(weights)
-    last = tf_keras.layers.Dense(len(head.bias), activation="softmax", name="probabilities")
-    model = tf_keras.Model(features.input, last(features.output), name=body.name)
-    last.set_weights([head.kernel, head.bias])
+def _with_head(body: Backbone, weights: Path, head: fit.Head) -> Any:
+    model = assemble(body, len(head.bias), weights)
+    model.get_layer(HEAD).set_weights([head.kernel, head.bias])
     return model
 
 
@@ -166,4 +162,4 @@ def _write(job: Job, model: Any, spec: ModelSpec, parts: Split, history: list[di
         folder = scratch / job.out.name
         folder.mkdir()
         write_run(folder, model, spec, job.recipe, parts, history, test)
-        swap_in(folder, job.out)
+        swap_in(folder, job.out, replace=job.force)

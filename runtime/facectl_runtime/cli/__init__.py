@@ -5,6 +5,7 @@ A command is a module loaded only when it is called. Other packages add theirs b
 """
 
 import os
+import signal
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -109,6 +110,8 @@ def run(arguments: list[str]) -> int:
         return _say(_usage(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
         return _say(one_line(f"{error.filename or 'output'}: {error.strerror or error}"), FacectlError.exit_code)
+    except MemoryError:
+        return _say("out of memory; use a smaller model, or fewer or smaller images", FacectlError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
     if result == INTERRUPTED:
@@ -122,6 +125,7 @@ def main() -> None:
     The process ends at once: everything is written by now, and the interpreter would spend a quarter of the time of one
     prediction on taking its modules down one by one.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, nothing half-written stays behind
     _settle_streams()
     code = run(sys.argv[1:])
     with suppress(OSError):
@@ -142,6 +146,8 @@ def _settle_streams() -> None:
 def _usage(error: typer.TyperException) -> str:
     """Say a usage error in one line, with where to read more."""
     message = error.format_message()
+    if message.startswith("No such option: -") and not message.startswith("No such option: --"):
+        message += " (a file whose name begins with a dash goes after --)"
     if (context := getattr(error, "ctx", None)) is None:
         return message
     return one_line(f"{message.rstrip('.') + '.' * (message[-1] != '?')} See: {context.command_path} --help")

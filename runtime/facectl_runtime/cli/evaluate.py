@@ -1,12 +1,13 @@
 """`facectl evaluate`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
-from facectl_runtime.errors import ImageError
+from facectl_runtime.errors import ImageError, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.evaluate import Evaluation
@@ -18,16 +19,18 @@ def evaluate(
     split: Annotated[
         Path | None, typer.Option(help="A run's split.json: only the images of --part. A run folder uses its own.")
     ] = None,
-    part: Annotated[str, typer.Option(metavar="train|val|test", help="Which part of a split.")] = "test",
+    part: Annotated[
+        str | None, typer.Option(metavar="train|val|test", help="Which part of a split. [default: test]")
+    ] = None,
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
     """Measure accuracy on labelled images.
 
-    With its 95 % interval, precision and recall per class, and the confusion matrix. A run folder without --data is
-    measured on its own test split. Images that a model was trained on flatter it: give an exported file `--split
-    RUN/split.json`, or photographs of another day.
+    With its 95 % interval, precision and recall per class, and the confusion matrix. A run folder is measured on the
+    test part of its own split; --data says where those photographs lie now. Images that a model was trained on flatter
+    it: give an exported file --split RUN/split.json, or photographs of another day.
     """
     import msgspec
 
@@ -35,19 +38,19 @@ def evaluate(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.engines import format_of
     from facectl_runtime.evaluate import answer_labelled, evaluation
-    from facectl_runtime.labelled import choose_images
+    from facectl_runtime.labelled import choose_images, own_split
     from facectl_runtime.progress import progress
     from facectl_runtime.sources import display_name
 
     asked = parse_device(device)
     spec = read_spec(model)
-    if split is None and data is None and model.is_dir():
-        split = model / "split.json"
-    root, images = choose_images(data, split, part)
+    root, images, what = choose_images(data, split or own_split(model, data), part)
     engine = format_of(model).open(model, spec, asked)
     with progress(f"evaluating on {engine.device}", len(images), quiet) as advance:
         answered = answer_labelled(engine, spec.input, spec.labels, root, images, advance)
     result = evaluation(answered, spec.labels)
+    if not quiet:
+        print(f"{what}; {engine.name} on {engine.device} (asked for: {asked})", file=sys.stderr)
     if json:
         about = {
             "model": display_name(model),
@@ -79,7 +82,7 @@ def _text(result: "Evaluation") -> str:
         columns(per_class, right=(1, 2, 3, 4)),
         "confusion (row: true, column: predicted)\n" + _confusion(result),
     ]
-    parts += [f"left out: {path}: {error}" for path, error in result.unreadable.items()]
+    parts += [one_line(f"left out: {path}: {error}") for path, error in result.unreadable.items()]
     return "\n\n".join(parts)
 
 

@@ -49,10 +49,12 @@ def predict(
     count = _Count(rows)
     about = About(display_name(model), spec, engine, str(asked), topk)
     FORMATS[chosen[0] if chosen else "table"](count, about, sys.stdout)
-    if not quiet and (count.rows > 1 or count.errors):
+    if not quiet:
         seconds = time.perf_counter() - started
         failed = f", {count.errors} could not be read" if count.errors else ""
-        print(f"{count.rows} images{failed}, {seconds:.2f} s, {engine.name} on {engine.device}", file=sys.stderr)
+        images = "1 image" if count.rows == 1 else f"{count.rows} images"
+        where = f"{engine.name} on {engine.device} (asked for: {asked})"
+        print(f"{images}{failed}, {seconds:.2f} s, {where}", file=sys.stderr)
     return ImageError.exit_code if count.errors else 0
 
 

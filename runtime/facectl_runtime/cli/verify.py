@@ -2,13 +2,13 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption
 from facectl_runtime.devices import parse_device
-from facectl_runtime.errors import GateError
+from facectl_runtime.errors import GateError, ModelError, one_line
 
 
 def verify(
@@ -23,27 +23,34 @@ def verify(
     """
     import msgspec
 
-    from facectl_runtime.output import columns
     from facectl_runtime.sources import display_name
     from facectl_runtime.verify import replay
 
     asked = parse_device(device)
-    replays = [(display_name(path), replay(path, asked)) for path in model]
+    rows, code = [], 0
+    for path in model:
+        row: dict[str, Any] = {"model": display_name(path), "device_requested": str(asked)}
+        try:
+            one = replay(path, asked)
+            row |= {**asdict(one), "passed": one.passed}
+        except ModelError as error:
+            row |= {"passed": False, "error": str(error)}
+            code = ModelError.exit_code
+        rows.append(row)
+        code = code or (0 if row["passed"] else GateError.exit_code)
     if json:
-        rows = [
-            {"model": name, **asdict(one), "passed": one.passed, "device_requested": str(asked)}
-            for name, one in replays
-        ]
         typer.echo(msgspec.json.encode(rows).decode())
     else:
-        table = [
-            (
-                "ok" if one.passed else "FAILED",
-                name,
-                f"{one.images} images, largest |Δ| {one.largest:.2g}, tolerance {one.tolerance:g}",
-                f"{one.engine} on {one.device}",
-            )
-            for name, one in replays
-        ]
-        typer.echo(columns(table))
-    return 0 if all(one.passed for _, one in replays) else GateError.exit_code
+        typer.echo("\n".join(_line(row) for row in rows))
+    return code
+
+
+def _line(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return one_line(f"FAILED  {row['error']}")
+    found = f"{row['images']} images, largest |Δ| {row['largest']:.2g}, tolerance {row['tolerance']:g}"
+    if not row["intact"]:
+        found += "; its graph is not the one that was exported: copy or export it again"
+    return one_line(
+        f"{'ok' if row['passed'] else 'FAILED':6}  {row['model']}: {found}; {row['engine']} on {row['device']}"
+    )

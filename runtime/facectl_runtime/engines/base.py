@@ -34,3 +34,5 @@ class Format:
     """Raises `ModelError`."""
     open: Callable[[Path, ModelSpec, Device], Engine]
     """Raises `ModelError`, and `DeviceError` where the device asked for is not there."""
+    digest: Callable[[Path], str] | None = None
+    """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""

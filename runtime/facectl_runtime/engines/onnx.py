@@ -10,7 +10,7 @@ import numpy as np
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
-from facectl_runtime.onnx_metadata import read_metadata
+from facectl_runtime.onnx_metadata import graph_digest, read_metadata
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
@@ -48,15 +48,19 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
     return Engine(f"onnxruntime {runtime.__version__}", used, infer)
 
 
-FORMAT = Format(read_spec, open_session)
+FORMAT = Format(read_spec, open_session, graph_digest)
 
 
 def _onnxruntime() -> Any:
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
+        if getattr(error, "name", None) == "onnxruntime" and isinstance(error, ModuleNotFoundError):
+            raise MissingExtraError(
+                "an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]' or 'facectl[gpu]'"
+            ) from error
         raise MissingExtraError(
-            "running an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]', or 'facectl[gpu]'"
+            f"onnxruntime is installed but does not start ({_reason(error)}); install it again"
         ) from error
 
 
@@ -70,17 +74,27 @@ def _session(runtime: Any, path: Path, device: Device) -> Any:
         )
     if on_gpu:
         runtime.preload_dlls()
-    providers: list[Any] = [(_CUDA, {"device_id": device.index})] if on_gpu else []
+        try:
+            session = _load(runtime, path, [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"])
+            reason = "CUDA did not start"
+        except Exception as error:
+            session, reason = None, _reason(error)
+        # A provider that fails to start may be left out without an error: only the session knows.
+        if session is not None and session.get_providers()[0] == _CUDA:
+            return session
+        if device.kind == "cuda":
+            raise DeviceError(f"--device {device}: {reason}; check the driver, or use --device cpu")
     try:
-        # ONNX Runtime takes no path that is not UTF-8, but a file's content as well.
-        model = path if display_name(path) == str(path) else path.read_bytes()
-        session = runtime.InferenceSession(model, _options(runtime), [*providers, "CPUExecutionProvider"])
+        return _load(runtime, path, ["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}); copy or export it again") from error
-    # A provider that fails to start is left out with a warning at most: only the session knows what it got.
-    if device.kind == "cuda" and session.get_providers()[0] != _CUDA:
-        raise DeviceError(f"--device {device}: CUDA did not start; check the driver, or use --device cpu")
-    return session
+
+
+def _load(runtime: Any, path: Path, providers: list[Any]) -> Any:
+    # ONNX Runtime takes no path that is not UTF-8, but a file's content as well.
+    model = path if display_name(path) == str(path) else path.read_bytes()
+    # Its own fallback to the CPU would announce itself on stdout, among the answers.
+    return runtime.InferenceSession(model, _options(runtime), providers, enable_fallback=0)
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
+from facectl_runtime.errors import one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.train import Trained
@@ -23,8 +24,14 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the recipe's.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
+    people: Annotated[
+        bool, typer.Option("--people", help="The photographs show people: none of them goes into an exported file.")
+    ] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the run folder that is there, once this run is done.")
+        bool,
+        typer.Option(
+            "--force", help="Replace the run folder that is there, exported files and all, once this run is done."
+        ),
     ] = False,
     device: DeviceOption = "auto",
     json: JsonOption = False,
@@ -44,7 +51,9 @@ def train(
 
     name, chosen = load_recipe(recipe)
     head = msgspec.structs.replace(chosen.head, epochs=epochs or chosen.head.epochs)
-    chosen = msgspec.structs.replace(chosen, head=head, backbone=backbone or chosen.backbone)
+    chosen = msgspec.structs.replace(
+        chosen, head=head, backbone=backbone or chosen.backbone, people=people or chosen.people
+    )
     target = out or Path("runs") / name
     job = Job(name, chosen, data, target, parse_device(device), seed, parse_fold(fold) if fold else None, force)
     trained = train(job, quiet)
@@ -66,7 +75,7 @@ def _plain(trained: "Trained") -> dict[str, object]:
 def _text(trained: "Trained") -> str:
     test, calibration = trained.metrics.test, trained.metrics.calibration
     low, high = test.interval
-    lines = [f"left out: {path}: {reason}" for path, reason in trained.left_out.items()]
+    lines = [one_line(f"left out: {path}: {reason}") for path, reason in trained.left_out.items()]
     lines += [
         f"images: {', '.join(f'{count} {part}' for part, count in trained.counts.items())}; {trained.epochs} epochs",
         f"calibration on val: temperature {calibration.temperature:.3f}, "
