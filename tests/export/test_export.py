@@ -17,6 +17,7 @@ from facectl_export.export import calibration_images
 from facectl_runtime import spec as contract
 from facectl_runtime.image import load
 from facectl_runtime.labelled import Image, Split
+from facectl_runtime.onnx_metadata import graph_digest
 from facectl_trainer.run import Run, read_run
 
 onnx = pytest.importorskip("onnx")
@@ -137,7 +138,12 @@ def test_calibration_takes_the_classes_in_turn():
 def test_the_spec_says_everything_of_this_very_file(exported, trained, pixels, split, precision):
     path = getattr(exported, precision)
     spec, of_run = spec_of(path), read_run(trained.folder).spec
-    changed = {"precision": precision, "golden": spec.golden, "metrics": spec.metrics}
+    changed = {
+        "precision": precision,
+        "golden": spec.golden,
+        "metrics": spec.metrics,
+        "graph_sha256": graph_digest(path),
+    }
     assert spec == msgspec.structs.replace(of_run, **changed)
     model = session(path)
     answers = model.run(None, {model.get_inputs()[0].name: pixels})[0]
@@ -176,6 +182,16 @@ def test_verify_fails_where_a_file_answers_otherwise(exported, facectl, tmp_path
     sabotaged = shutil.copy(exported.fp32, tmp_path / "other.onnx")
     scale_last_layer(sabotaged)
     assert facectl("verify", sabotaged).code == 5
+
+
+def test_verify_knows_a_file_in_which_one_bit_changed(exported, facectl, tmp_path):
+    damaged = bytearray(exported.int8.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(damaged)
+    done = facectl("verify", path)
+    assert done.code == 5
+    assert "not the one that was exported" in done.out
 
 
 def test_predict_answers_alike_before_and_after_export(exported, trained, facectl):

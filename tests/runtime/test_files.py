@@ -27,8 +27,31 @@ def test_a_new_folder_takes_its_place(tmp_path):
 
 def test_what_stood_there_is_replaced_whole(tmp_path):
     target = folder(tmp_path / "target", a="old", b="old")
-    swap_in(folder(tmp_path / "new", a="new"), target)
+    swap_in(folder(tmp_path / "new", a="new"), target, replace=True)
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert contents(target) == {"a": "new"}
+
+
+def test_what_came_to_stand_there_is_not_replaced_unasked(tmp_path):
+    target, new = folder(tmp_path / "target", a="old"), folder(tmp_path / "new", a="new")
+    with pytest.raises(UsageError, match=r"target: already there .*give another place"):
+        swap_in(new, target)
+    assert contents(target) == {"a": "old"}
+    assert contents(new) == {"a": "new"}
+
+
+def test_an_interruption_after_the_swap_loses_nothing(tmp_path, monkeypatch):
+    target, new = folder(tmp_path / "target", a="old"), folder(tmp_path / "new", a="new")
+    rename = Path.rename
+
+    def late(self, to):
+        rename(self, to)
+        if self == new:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "rename", late)
+    with pytest.raises(KeyboardInterrupt):
+        swap_in(new, target, replace=True)
     assert contents(target) == {"a": "new"}
 
 
@@ -44,7 +67,7 @@ def test_what_stood_there_stays_where_the_new_one_cannot_come(tmp_path, monkeypa
 
     monkeypatch.setattr(Path, "rename", failing)
     with pytest.raises(type(failure)):
-        swap_in(new, target)
+        swap_in(new, target, replace=True)
     assert contents(target) == {"a": "old"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target"]
 

@@ -23,7 +23,9 @@ def package(root, name, text):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path / "first"), str(tmp_path / "second"), str(tmp_path / "missing.zip")])
-    return tmp_path
+    entry_points.cache_clear()
+    yield tmp_path
+    entry_points.cache_clear()
 
 
 def test_names_keep_their_case_and_blanks_do_not_count(place):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import Image, class_folders, content_hash, presplit, read_split
+from facectl_runtime.labelled import PARTS, Image, class_folders, content_hash, presplit, read_split
 
 
 def touch(root: Path, *names: str) -> None:
@@ -70,11 +70,17 @@ def test_a_folder_may_be_split_already(tmp_path):
     }
 
 
-def test_train_and_test_alone_are_classes(tmp_path):
-    touch(tmp_path, "train/1.png", "test/2.png")
-    assert presplit(tmp_path) is None
+@pytest.mark.parametrize("names", ["train test", "train valid test", "train val test extra"])
+def test_what_is_nearly_split_is_not_taken_for_classes(tmp_path, names):
+    touch(tmp_path, *(f"{name}/red/1.png" for name in names.split()))
+    with pytest.raises(UsageError, match="looks split already"):
+        presplit(tmp_path)
+
+
+def test_hidden_folders_are_no_part_and_no_class(tmp_path):
+    touch(tmp_path, *(f"{part}/red/1.png" for part in PARTS), ".cache/1.png")
+    assert set(presplit(tmp_path)) == set(PARTS)
     assert presplit(tmp_path / "missing") is None
-    assert [image.label for image in class_folders(tmp_path)] == ["test", "train"]
 
 
 def test_a_split_file_is_read(tmp_path):

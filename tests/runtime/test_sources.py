@@ -212,4 +212,8 @@ def test_lines_are_answered_before_the_list_ends():
 
 
 def test_images_below_an_empty_or_missing_folder_is_nothing(tmp_path):
-    assert list(images_below(tmp_path)) == list(images_below(tmp_path / "missing")) == []
+    errors = []
+    assert list(images_below(tmp_path, errors.append)) == []
+    assert errors == []
+    assert list(images_below(tmp_path / "missing", errors.append)) == []
+    assert [error.filename for error in errors] == [str(tmp_path / "missing")]

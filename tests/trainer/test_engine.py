@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +99,30 @@ def test_verify_says_what_it_can_verify(trained, facectl):
     done = facectl("verify", trained.folder)
     assert done.code == 4
     assert "facectl export" in done.error()
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras"])
+def test_nothing_of_a_model_file_is_run(trained, facectl, tmp_path, kind):
+    """A Keras file can name any function; only the weights of ours are read."""
+    tf_keras = pytest.importorskip("tf_keras")
+    layers, mark = tf_keras.layers, tmp_path / "was-run"
+    inputs = layers.Input((224, 224, 3), dtype="uint8")
+    run_me = layers.Lambda(lambda x, mark=str(mark): (Path(mark).touch(), x)[1])
+    evil = tf_keras.Model(
+        inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(run_me(layers.Rescaling(1.0)(inputs))))
+    )
+    evil.save(tmp_path / f"evil.{kind}")
+    mark.unlink()
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    shutil.copy(tmp_path / f"evil.{kind}", run / "model.keras")
+    assert facectl("predict", run, next(trained.data.rglob("*.png"))).code == 4
+    assert not mark.exists()
+
+
+def test_a_spec_that_is_not_the_models_is_refused(trained, facectl, tmp_path):
+    run = shutil.copytree(trained.folder, tmp_path / "run")
+    spec = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({**spec, "input": {**spec["input"], "width": 200}}))
+    done = facectl("predict", run, next(trained.data.rglob("*.png")))
+    assert done.code == 4
+    assert "does not take the input" in done.error()

@@ -23,6 +23,7 @@ def verify(
     """
     import msgspec
 
+    from facectl_runtime.output import columns
     from facectl_runtime.sources import display_name
     from facectl_runtime.verify import replay
 
@@ -41,16 +42,16 @@ def verify(
     if json:
         typer.echo(msgspec.json.encode(rows).decode())
     else:
-        typer.echo("\n".join(_line(row) for row in rows))
+        if table := [_cells(row) for row in rows if "error" not in row]:
+            typer.echo(columns(table))
+        for row in rows:
+            if "error" in row:
+                typer.echo(one_line(f"facectl: {row['error']}"), err=True)
     return code
 
 
-def _line(row: dict[str, Any]) -> str:
-    if "error" in row:
-        return one_line(f"FAILED  {row['error']}")
+def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
     found = f"{row['images']} images, largest |Δ| {row['largest']:.2g}, tolerance {row['tolerance']:g}"
     if not row["intact"]:
         found += "; its graph is not the one that was exported: copy or export it again"
-    return one_line(
-        f"{'ok' if row['passed'] else 'FAILED':6}  {row['model']}: {found}; {row['engine']} on {row['device']}"
-    )
+    return "ok" if row["passed"] else "FAILED", row["model"], found, f"{row['engine']} on {row['device']}"
