@@ -3,6 +3,8 @@
 Every message is one line that names the value met, what is allowed and what to do.
 """
 
+from collections.abc import Iterable
+
 
 def one_line(text: str) -> str:
     """Show control characters as escapes, so that a line stays a line whatever name stands in it."""
@@ -47,3 +49,17 @@ class DeviceError(FacectlError, RuntimeError):
     """The device asked for is not there."""
 
     exit_code = 6
+
+
+def reason(error: BaseException) -> str:
+    """Give the first line of what an error says, or its name where it says nothing."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Give `; did you mean 'x'?` where a known word is near, and nothing elsewhere."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known), 1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""

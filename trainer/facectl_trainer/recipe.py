@@ -1,6 +1,5 @@
 """Recipes: everything that decides how a run is trained, in one TOML file."""
 
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -79,12 +78,6 @@ def names() -> list[str]:
         for entry in (resources.files("facectl_trainer") / "recipes").iterdir()
         if entry.name.endswith(".toml")
     )
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Give `; did you mean 'x'?` where a known word is near, and nothing elsewhere."""
-    matches = get_close_matches(word, known, 1)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def _key_hint(message: str) -> str:

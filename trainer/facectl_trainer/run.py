@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 
 import msgspec
 
-from facectl_runtime.errors import ModelError, UsageError
+from facectl_runtime.errors import ModelError, UsageError, reason
 from facectl_runtime.evaluate import Evaluation
 from facectl_runtime.labelled import Image, Part, Split, content_hash, read_split
 from facectl_runtime.spec import ModelSpec, decode, encode
@@ -68,7 +68,7 @@ class Run:
         try:
             model.load_weights(str(path))
         except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
-            raise ModelError(f"{path}: cannot be loaded ({_first_line(error)}); train again") from error
+            raise ModelError(f"{path}: cannot be loaded ({reason(error)}); train again") from error
         return model
 
     def images(self, part: Part, data: Path | None = None) -> tuple[Path, list[Image]]:
@@ -143,7 +143,3 @@ def _unchanged(path: Path, wanted: str | None) -> bool:
         return content_hash(path) == wanted
     except OSError:
         return False
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

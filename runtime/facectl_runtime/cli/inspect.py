@@ -1,8 +1,13 @@
 """`facectl inspect`."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
 from facectl_runtime.cli.options import JsonOption, ModelArgument
+
+if TYPE_CHECKING:
+    from facectl_runtime.spec import ModelSpec
 
 
 def inspect(model: ModelArgument, json: JsonOption = False) -> None:
@@ -17,39 +22,41 @@ def inspect(model: ModelArgument, json: JsonOption = False) -> None:
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(summary(spec))).decode())
         return
-    resize = msgspec.to_builtins(spec.input.resize)
-    details = ", ".join(f"{key} {value}" for key, value in resize.items() if key != "kind")
+    typer.echo(columns(_rows(spec)))
+
+
+def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:
+    """Say each part of a spec that is there, by name."""
+    source, metrics, rule = spec.provenance, spec.metrics, spec.threshold
     rows = [
         ("name", f"{spec.name}, {spec.task}, {spec.precision}"),
-        (
-            "input",
-            f"uint8 RGB {spec.input.width} × {spec.input.height}, {resize['kind']}"
-            + (f" ({details})" if details else ""),
-        ),
+        ("input", f"uint8 RGB {spec.input.width} × {spec.input.height}, {_resize(spec)}"),
         ("output", f"{spec.output.kind}, {spec.output.size}"),
     ]
     if spec.labels:
         rows.append(("labels", ", ".join(spec.labels)))
-    if spec.metrics:
-        low, high = spec.metrics.interval
-        rows.append(
-            ("accuracy", f"{spec.metrics.accuracy:.3f} on {spec.metrics.n} test images (95 %: {low:.3f} to {high:.3f})")
-        )
-    if spec.threshold:
-        rule = spec.threshold
+    if metrics:
+        low, high = metrics.interval
+        rows.append(("accuracy", f"{metrics.accuracy:.3f} on {metrics.n} test images (95 %: {low:.3f} to {high:.3f})"))
+    if rule:
         rates = f"false accepts {rule.false_accept_rate:.2%}, false rejects {rule.false_reject_rate:.2%}"
         rows.append(("threshold", f"{rule.score} {rule.value:.3f} ({rates})"))
     if spec.golden:
         rows.append(("golden", f"{len(spec.golden.images)} images, tolerance {spec.golden.tolerance:g}"))
-    source = spec.provenance
-    rows += [
+    weights = f", weights {source.weights_sha256[:12]} ({source.weights_licence})" if source.weights_sha256 else ""
+    return [
+        *rows,
         ("recipe", f"{source.recipe}, seed {source.seed}, {source.created}"),
-        (
-            "backbone",
-            source.backbone
-            + (f", weights {source.weights_sha256[:12]} ({source.weights_licence})" if source.weights_sha256 else ""),
-        ),
+        ("backbone", source.backbone + weights),
         ("data", source.data_fingerprint[:12]),
         ("packages", ", ".join(f"{name} {version}" for name, version in source.packages.items())),
     ]
-    typer.echo(columns(rows))
+
+
+def _resize(spec: "ModelSpec") -> str:
+    import msgspec
+
+    parameters = msgspec.to_builtins(spec.input.resize)
+    kind = parameters.pop("kind")
+    details = ", ".join(f"{key} {value}" for key, value in parameters.items())
+    return f"{kind} ({details})" if details else str(kind)

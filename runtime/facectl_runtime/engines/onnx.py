@@ -9,7 +9,7 @@ import numpy as np
 
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
-from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
+from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.onnx_metadata import graph_digest, read_metadata
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
@@ -43,7 +43,7 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
         try:
             return np.asarray(session.run(None, {name: pixels})[0], np.float32)
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
-            raise ModelError(f"{path}: ONNX Runtime fails on it ({_reason(error)}); export it again") from error
+            raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
 
     return Engine(f"onnxruntime {runtime.__version__}", used, infer)
 
@@ -60,7 +60,7 @@ def _onnxruntime() -> Any:
                 "an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]' or 'facectl[gpu]'"
             ) from error
         raise MissingExtraError(
-            f"onnxruntime is installed but does not start ({_reason(error)}); install it again"
+            f"onnxruntime is installed but does not start ({reason(error)}); install it again"
         ) from error
 
 
@@ -76,18 +76,18 @@ def _session(runtime: Any, path: Path, device: Device) -> Any:
         runtime.preload_dlls()
         try:
             session = _load(runtime, path, [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"])
-            reason = "CUDA did not start"
+            why = "CUDA did not start"
         except Exception as error:
-            session, reason = None, _reason(error)
+            session, why = None, reason(error)
         # A provider that fails to start may be left out without an error: only the session knows.
         if session is not None and session.get_providers()[0] == _CUDA:
             return session
         if device.kind == "cuda":
-            raise DeviceError(f"--device {device}: {reason}; check the driver, or use --device cpu")
+            raise DeviceError(f"--device {device}: {why}; check the driver, or use --device cpu")
     try:
         return _load(runtime, path, ["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({_reason(error)}); copy or export it again") from error
+        raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason(error)}); copy or export it again") from error
 
 
 def _load(runtime: Any, path: Path, providers: list[Any]) -> Any:
@@ -95,10 +95,6 @@ def _load(runtime: Any, path: Path, providers: list[Any]) -> Any:
     model = path if display_name(path) == str(path) else path.read_bytes()
     # Its own fallback to the CPU would announce itself on stdout, among the answers.
     return runtime.InferenceSession(model, _options(runtime), providers, enable_fallback=0)
-
-
-def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _options(runtime: Any) -> Any:

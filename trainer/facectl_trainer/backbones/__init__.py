@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_trainer.backbones import efficientnet_lite
 from facectl_trainer.weights import Weights
 
@@ -59,6 +58,4 @@ def backbone(name: str) -> Backbone:
     """
     if name in BACKBONES:
         return BACKBONES[name]
-    near = difflib.get_close_matches(name, BACKBONES, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"no backbone is called {name!r}; {hint}there are: {', '.join(BACKBONES)}")
+    raise UsageError(f"no backbone {name!r}{did_you_mean(name, BACKBONES)}; there are {', '.join(BACKBONES)}")
