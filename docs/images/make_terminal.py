@@ -31,7 +31,8 @@ def main() -> None:
             arguments = ["/bin/bash", "-c", command]
             environment = {"PATH": path, "HOME": folder}
             done = subprocess.run(arguments, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True)
-            console.print(Text(done.stdout.decode()))
+            # The SVG drops the blanks that a line begins with, unless they are of the kind that does not break.
+            console.print(Text(done.stdout.decode().replace(" ", "\N{NO-BREAK SPACE}")))
     console.save_svg(str(Path(__file__).with_name("terminal.svg")), title="facectl")
 
 
