@@ -121,5 +121,5 @@ def test_the_larger_variants_have_the_published_number_of_parameters(variant, mi
 def test_an_unknown_backbone_lists_those_there_are():
     with pytest.raises(UsageError, match=r"'efficientnet_lite'; did you mean 'efficientnet_lite0'\?; there are "):
         backbone("efficientnet_lite")
-    with pytest.raises(UsageError, match="'x'; there are: efficientnet_lite0"):
+    with pytest.raises(UsageError, match="'x'; there are efficientnet_lite0"):
         backbone("x")
