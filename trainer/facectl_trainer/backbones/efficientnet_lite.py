@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from facectl_runtime.errors import ModelError
+from facectl_trainer.backbones.preprocess import image_input, preprocessed
 from facectl_trainer.pth import read_state_dict
 
 if TYPE_CHECKING:
     import tf_keras
+
+    from facectl_trainer.weights import Preprocess
 
 FEATURES = 1280
 
@@ -76,24 +79,24 @@ _TORCH_PARTS = {
 _BATCH_NORM_PARTS = ("weight", "bias", "running_mean", "running_var")  # in the order of Keras's values
 
 
-def build(weights: Path | None = None, variant: Variant = LITE0) -> tf_keras.Model:
-    """Make the network up to its pooled features: uint8 N x side x side x 3 (RGB) to float32 N x 1280 (0 to 6).
+def build(variant: Variant, side: int, preprocess: Preprocess, weights: Path | None = None) -> tf_keras.Model:
+    """Make the network: uint8 N x side x side x 3 (RGB) to its last feature map.
 
-    Pixels become (x - 127) / 128 inside. With `weights`, a legacy `.pth` state dict, every tensor but the classifier's
-    is used; without, values are random.
+    The map is float32 N x side / 32 (rounded up) x the same x 1280, from 0 to 6. With `weights`, a legacy `.pth` state
+    dict, every tensor but the classifier's is used; without, values are random.
 
     Raises:
         ModelError: the file is no readable state dict, or a tensor is missing, surplus or of another shape.
     """
-    from tf_keras import Model, layers
+    from tf_keras import Model
 
-    image = layers.Input((variant.side, variant.side, 3), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, name="rescale")(image)
+    image = image_input(side)
+    x = preprocessed(image, preprocess)
     x = _relu(_convolve(x, "stem", 32, kernel=3, stride=2), "stem")
     for block in _blocks(variant):
         x = _inverted_residual(x, block)
     x = _relu(_convolve(x, "head", FEATURES), "head")
-    model = Model(image, layers.GlobalAveragePooling2D(name="features")(x), name=variant.name)
+    model = Model(image, x, name=variant.name)
     if weights is not None:
         try:
             _load(model, read_state_dict(weights), variant)
