@@ -1,0 +1,185 @@
+"""Labels from a table: one row an image, one column its file, one its class."""
+
+import csv
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from facectl_runtime.errors import UsageError, did_you_mean, one_line, reason
+from facectl_runtime.labelled import Image
+from facectl_runtime.sources import display_name, images_below
+
+_FILE = "file filename file_name path filepath file_path image image_path image_name img photo photograph picture"
+FILE_COLUMNS = (*_FILE.split(), "image_id", "id", "name")
+"""What the column of files may be called, likeliest first; where none is there, it is the first column."""
+LABEL_COLUMNS = ("class", "label", "category", "target", "class_name", "label_name")
+MAX_BYTES = 64 * 2**20  # of a table: a million rows
+_DELIMITERS = ",;\t"
+
+_Rows = list[tuple[str, str]]
+"""File and label, as they stand in the table."""
+
+
+def read_labels(data: Path, table: Path) -> tuple[list[Image], dict[str, str]]:
+    """Give (images sorted by path, {file or name in the table: why it is left out}).
+
+    A file may be named by its path below `data` or by the end of it, with or without its suffix; a name that fits two
+    files is left out, as is a file under two labels. A row that stands there twice counts once, and is said. The order
+    of the rows makes no difference. Encoding: UTF-8; between columns: comma, semicolon or tab.
+
+    Raises `UsageError` where the table or the folder cannot be read, where the columns cannot be told, and where no
+    row is left.
+    """
+    if not data.is_dir():
+        raise UsageError(f"{data}: no such folder; give the one in which the images of {table} lie")
+    rows, left_out = _rows(table)
+    known = _Files(data)
+    labels: dict[Path, list[str]] = defaultdict(list)
+    for name, label in rows:
+        found = known.find(name)
+        if isinstance(found, Path):
+            labels[found].append(label)
+        else:
+            left_out[name] = found
+    images = []
+    for path in known.paths:
+        if why := _why_not(labels[path]):
+            left_out.setdefault(display_name(path), why)
+        if len(set(labels[path])) == 1 and labels[path][0]:
+            images.append(Image(str(path), labels[path][0]))
+    if not images:
+        raise UsageError(f"{table}: no row names an image below {data}: {describe(left_out)}")
+    return sorted(images, key=lambda image: image.path), left_out
+
+
+def describe(left_out: Mapping[str, str], most: int = 3) -> str:
+    """Put what is left out into one line: the first few with their reasons, and how many more there are."""
+    some = [f"{one_line(name)[:100] or 'a row'}: {why}" for name, why in sorted(left_out.items())[:most]]
+    more = len(left_out) - len(some)
+    return "; ".join(some) + (f"; and {more:,} more" if more else "") if some else "nothing"
+
+
+def _why_not(labels: Sequence[str]) -> str | None:
+    different = sorted(set(labels))
+    if not labels:
+        return "not in the table"
+    if different == [""]:
+        return "no label"
+    if len(different) > 1:
+        return f"under {len(different)} labels, {one_line(' and '.join(label or 'none' for label in different)[:100])}"
+    return f"{len(labels)} rows alike, taken as one" if len(labels) > 1 else None
+
+
+class _Files:
+    """The images below a folder, found by the end of their path."""
+
+    def __init__(self, data: Path) -> None:
+        self.paths = [path.relative_to(data) for path in images_below(data, _refuse)]
+        self._suffixed: dict[str, list[Path]] = defaultdict(list)
+        self._bare: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            for index, name in ((self._suffixed, path), (self._bare, path.with_suffix(""))):
+                parts = ("", *_plain(str(name)).split("/"))
+                for start in range(len(parts)):  # the whole path begins with a slash
+                    index["/".join(parts[start:])].append(path)
+
+    def find(self, name: str) -> Path | str:
+        """Give the file's path below the folder, or why it is none."""
+        asked = PurePosixPath(_plain(name))
+        if not asked.parts:
+            return "no file name"
+        if ".." in asked.parts or asked.is_absolute() or PureWindowsPath(name).is_absolute():
+            return "leads out of the data folder"
+        for index in (self._suffixed, self._bare):  # of the files a.jpg and a.jpg.png, a.jpg is the first
+            whole, fitting = index.get(f"/{asked}", []), index.get(str(asked), [])
+            if len(whole) == 1 or len(fitting) == 1:
+                return (whole or fitting)[0]
+            if fitting:
+                return f"fits {len(fitting)} files, {' and '.join(map(display_name, sorted(fitting)[:2]))}"
+        return "no such image"
+
+
+def _plain(name: str) -> str:
+    """Write a path in one way: macOS takes accents apart, and Windows has its own separator."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
+
+
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _rows(table: Path) -> tuple[_Rows, dict[str, str]]:
+    """Give (file and label of each row, {file: why} of the rows that are no rows)."""
+    header, rest = _read(table)
+    file, label = _columns(table, header)
+    rows: _Rows = []
+    left_out = {}
+    for fields in rest:
+        if not any(fields):
+            continue  # a blank line, or what a spreadsheet leaves at the end
+        padded = fields + [""] * (len(header) - len(fields))
+        if any(padded[len(header) :]):
+            left_out[padded[file]] = f"more fields than the {len(header)} columns; quote what has commas"
+        else:
+            rows.append((padded[file], padded[label]))
+    return rows, left_out
+
+
+def _read(table: Path) -> tuple[list[str], Iterator[list[str]]]:
+    """Give (the names of the columns, the fields of each row), stripped."""
+    text = _text(table)
+    first = text.lstrip("\r\n").partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first.count)
+    # Strict: a quotation mark that is never closed would swallow the rows after it.
+    reader = csv.reader(StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+
+    def rows() -> Iterator[list[str]]:
+        try:
+            yield from ([field.strip() for field in fields] for fields in reader)
+        except csv.Error as error:
+            raise UsageError(f"{table}: not a table, line {reader.line_num}: {reason(error)}") from error
+
+    stripped = rows()
+    header = next((fields for fields in stripped if any(fields)), None)
+    if header is None:
+        raise UsageError(f"{table}: empty; its first line must name the columns, such as ID,Class")
+    return header, stripped
+
+
+def _text(table: Path) -> str:
+    try:
+        with table.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{table}: cannot be read ({error.strerror}); give a CSV of files and classes") from error
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{table}: over {MAX_BYTES:,} bytes; give a CSV of files and classes alone")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{table}: byte {error.start:,} is not UTF-8 text; save it as CSV UTF-8") from error
+    if "\0" in text:
+        raise UsageError(f"{table}: not text, for it has zero bytes; save it as CSV UTF-8")
+    return text
+
+
+def _columns(table: Path, header: Sequence[str]) -> tuple[int, int]:
+    """Tell the column of files and that of labels by their names."""
+    names = [name.casefold().replace(" ", "_") for name in header]
+    there = ", ".join(one_line(name)[:40] or "(no name)" for name in header[:12]) + (", …" if len(header) > 12 else "")
+    known = f"name the columns in its first line; a class may be called {', '.join(LABEL_COLUMNS)}"
+    labels = [index for index, name in enumerate(names) if name in LABEL_COLUMNS]
+    if not labels:
+        meant = "".join(sorted({did_you_mean(name, LABEL_COLUMNS) for name in names[:12]})[-1:])
+        raise UsageError(f"{table}: no column of classes among {there}{meant}; {known}")
+    if len(labels) > 1:
+        raise UsageError(f"{table}: more than one column of classes among {there}; leave one of these names; {known}")
+    files = [index for wanted in FILE_COLUMNS for index, name in enumerate(names) if name == wanted]
+    files = files or [index for index in range(len(names)) if index != labels[0]]
+    if not files:
+        raise UsageError(f"{table}: no column of files beside {there}; one may be called {', '.join(FILE_COLUMNS)}")
+    if names.count(names[files[0]]) > 1:
+        raise UsageError(f"{table}: two columns are called {header[files[0]]!r}; rename one")
+    return files[0], labels[0]
