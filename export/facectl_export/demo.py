@@ -27,7 +27,7 @@ def demo(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("
     photographs, run, fresh = out / "photographs", out / "shapes", out / "new"
     fp32, int8 = run / "export" / "shapes.onnx", run / "export" / "shapes.int8.onnx"
     steps = [
-        ["data", "shapes", "--to", photographs],
+        ["data", "shapes", "--to", photographs, "--count", "400"],
         ["train", "zoo", "--data", photographs, "--out", run],
         ["export", run, "--quantize", "fp32,int8"],
         ["verify", fp32, int8],

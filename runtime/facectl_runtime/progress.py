@@ -7,26 +7,26 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress(what: str, total: int | None, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """Show how far `what` has come. Gives a function to call with the number of steps just done."""
+def progress(what: str, total: int | None, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show how far `what` has come. Gives a function to call with the number of steps just done, or a share of one."""
     if quiet:
         yield lambda _: None
     elif sys.stderr.isatty():
         with _bar(what, total) as advance:
             yield advance
     else:
-        started, done = time.perf_counter(), 0
+        started, done = time.perf_counter(), 0.0
 
-        def count(steps: int) -> None:
+        def count(steps: float) -> None:
             nonlocal done
             done += steps
 
         yield count
-        print(f"{what}: {done} in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        print(f"{what}: {done:.0f} in {time.perf_counter() - started:.1f} s", file=sys.stderr)
 
 
 @contextmanager
-def _bar(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def _bar(what: str, total: int | None) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,8 +1,7 @@
-"""Features: what a frozen backbone makes of photographs, computed once and kept by content."""
+"""Features: what a frozen trunk makes of photographs and their copies, computed once and kept by content."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,42 +11,53 @@ from facectl_runtime.image import load as load_image
 from facectl_runtime.labelled import Image
 from facectl_runtime.pipeline import decode_ahead
 from facectl_runtime.spec import InputSpec
+from facectl_trainer.augment import CopiesPlan, Transforms, apply, copies
 from facectl_trainer.data.cache import FeatureCache
 
 Features = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 BATCH = 32
+ORIGINAL = copies(CopiesPlan(), 1)
 
 
 def extract(
-    backbone: Callable[[], Any],
+    trunk: Callable[[Pixels], Features],
     spec: InputSpec,
     root: Path,
     images: Sequence[Image],
     hashes: Mapping[str, str],
     cache: FeatureCache,
     advance: Callable[[int], None],
-) -> tuple[dict[str, Features], dict[str, str]]:
-    """Compute the features of every image that the cache does not hold.
+    changes: Sequence[tuple[str, Transforms]] = ORIGINAL,
+) -> tuple[dict[str, list[Features]], dict[str, str]]:
+    """Compute the features that the cache does not hold, of every image in each of its copies.
 
-    `backbone` builds the Keras model, and is called only where something has to be computed; `hashes` gives the
-    content of each path. Gives ({path: float32, d}, {path: error} of the images that cannot be read).
+    `trunk` makes N × d float32 of N × H × W × 3 pixels; `hashes` gives the content of each path. Gives
+    ({path: one vector a copy}, {path: error} of the images that cannot be read).
     """
-    known = cache.get(hashes[item.path] for item in images)
-    missing = {hashes[item.path]: item for item in images if hashes[item.path] not in known}
-    advance(sum(hashes[item.path] in known for item in images))
+    names = [name for name, _ in changes]
+    known = cache.get(_key(hashes[item.path], name) for item in images for name in names)
+
+    def whole(item: Image) -> bool:
+        return all(_key(hashes[item.path], name) in known for name in names)
+
+    missing = {hashes[item.path]: item for item in images if not whole(item)}
+    advance(sum(whole(item) for item in images))
     errors: dict[str, str] = {}
-    if missing:
-        model = backbone()
-        for batch in decode_ahead(
-            missing.values(), lambda item: load_image(root / item.path, spec), BATCH, eager=False
-        ):
-            good = [(hashes[item.path], pixels) for item, pixels in batch if not isinstance(pixels, ImageError)]
-            errors |= {hashes[item.path]: str(error) for item, error in batch if isinstance(error, ImageError)}
-            if good:
-                vectors = model.predict_on_batch(np.stack([pixels for _, pixels in good]))
-                fresh = dict(zip((content for content, _ in good), vectors, strict=True))
+    for batch in decode_ahead(missing.values(), lambda item: load_image(root / item.path, spec), BATCH, eager=False):
+        errors |= {hashes[item.path]: str(error) for item, error in batch if isinstance(error, ImageError)}
+        contents = [hashes[item.path] for item, pixels in batch if not isinstance(pixels, ImageError)]
+        if contents:
+            pixels = np.stack([pixels for _, pixels in batch if not isinstance(pixels, ImageError)])
+            for name, change in changes:
+                vectors = trunk(apply(pixels, change) if name else pixels)
+                fresh = {_key(content, name): vector for content, vector in zip(contents, vectors, strict=True)}
                 cache.put(fresh)
                 known |= fresh
-            advance(len(batch))
-    found = {item.path: known[hashes[item.path]] for item in images if hashes[item.path] in known}
+        advance(len(batch))
+    found = {item.path: [known[_key(hashes[item.path], name)] for name in names] for item in images if whole(item)}
     return found, {item.path: errors[hashes[item.path]] for item in images if hashes[item.path] in errors}
+
+
+def _key(content: str, copy: str) -> str:
+    return f"{content}:{copy}" if copy else content

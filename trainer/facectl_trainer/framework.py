@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from facectl_runtime.devices import Device
@@ -60,6 +61,38 @@ def use_device(device: Device) -> str:
             f"--device {device}: TensorFlow computes on another device in this process already"
         ) from error
     return f"cuda:{device.index}" if chosen else "cpu"
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What trains."""
+
+    used: str
+    """`cpu`, or the GPUs: `cuda:0`, `cuda:0, cuda:1`."""
+    strategy: Any
+    """A `tf.distribute.Strategy`: variables are made in its scope."""
+    half: bool
+    """Whether whole networks are trained in float16 with float32 variables: where the GPU has units for it."""
+
+
+def use_for_training(device: Device) -> Compute:
+    """Make TensorFlow train on `device`; `auto` takes every GPU there is. Raises `DeviceError` as `use_device`."""
+    tf = tensorflow()
+    gpus = tf.config.list_physical_devices("GPU")
+    if device.kind != "auto" or len(gpus) < 2:
+        used = use_device(device)
+        strategy = tf.distribute.get_strategy()
+        gpus = [] if used == "cpu" else gpus[device.index : device.index + 1]
+    else:
+        used = ", ".join(f"cuda:{index}" for index in range(len(gpus)))
+        strategy = tf.distribute.MirroredStrategy()
+    return Compute(used, strategy, bool(gpus) and all(_has_half_units(gpu) for gpu in gpus))
+
+
+def _has_half_units(gpu: Any) -> bool:
+    """Say whether a GPU has tensor cores, without which float16 gains nothing."""
+    capability = tensorflow().config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return bool(capability >= (7, 0))
 
 
 def seed_everything(seed: int) -> None:

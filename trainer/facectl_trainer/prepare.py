@@ -1,84 +1,93 @@
-"""Preparation: from a data folder to features in three parts, with what could not be used named."""
+"""Preparation: from a data folder to labelled images in three parts, with what could not be used named."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import PIL
-
-from facectl_runtime import __version__
 from facectl_runtime.errors import UsageError
-from facectl_runtime.image import DECODE_VERSION
 from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, content_hash, presplit
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
-from facectl_runtime.spec import InputSpec
-from facectl_trainer.backbones import Backbone
-from facectl_trainer.data.cache import FeatureCache
+from facectl_trainer.data.csv_labels import read_labels
+from facectl_trainer.data.select import balanced, most_photographed
 from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
-from facectl_trainer.features import Features, extract
-from facectl_trainer.fit import Truth
-from facectl_trainer.recipe import SplitPlan
+from facectl_trainer.recipe import DataPlan, SplitPlan
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """Photographs as a head is trained on them."""
+class Gathered:
+    """The images of a data folder, each of one class and one content."""
+
+    root: Path
+    images: list[Image]
+    labels: tuple[str, ...]
+    hashes: dict[str, str]
+    """Path → SHA-256."""
+    left_out: dict[str, str]
+    """Path → why."""
+    given: Mapping[Part, Sequence[Image]] | None
+    """The parts of a folder that is split already."""
+
+    def without(self, errors: Mapping[str, str]) -> "Gathered":
+        """Leave out images that turned out to be unreadable. Raises `UsageError` where a class is then empty."""
+        images = [image for image in self.images if image.path not in errors]
+        _check_classes(self.root, self.labels, images)
+        return replace(self, images=images, left_out={**self.left_out, **errors})
+
+
+@dataclass(frozen=True)
+class Divided:
+    """What is trained, chosen and measured on."""
 
     split: Split
     fingerprint: str
-    labels: tuple[str, ...]
-    features: dict[str, Features]
-    """Path → float32, d."""
-    left_out: dict[str, str]
-    """Path → why."""
-
-    def arrays(self, part: Part) -> tuple[Features, Truth]:
-        """Give (N × d features, N class indices) of a part."""
-        images = self.split.parts[part]
-        return np.stack([self.features[i.path] for i in images]), np.array([self.labels.index(i.label) for i in images])
 
 
-def prepare(
-    root: Path,
-    body: Backbone,
-    weights: Path,
-    spec: InputSpec,
-    plan: SplitPlan,
-    seed: int,
-    fold: Fold | None,
-    quiet: bool,
-) -> Prepared:
-    """List, hash, decode and split the images of `root`; those that cannot be used are left out.
-
-    A folder that is split already keeps its parts. Raises `UsageError` where too little is left to train on.
-    """
-    given = presplit(root)
-    if given and fold:
-        raise UsageError(f"{root}: split already into train, val and test; leave --fold out")
-    images = [image for part in given.values() for image in part] if given else class_folders(root)
+def gather(root: Path, plan: DataPlan, seed: int, quiet: bool) -> Gathered:
+    """List, choose and hash the images of `root`. Raises `UsageError` where they are of fewer than two classes."""
+    given, images, left_out = _listed(root, plan)
+    if plan.top:
+        images = most_photographed(images, plan.top)
     if len(labels := sorted({image.label for image in images})) < 2:
-        raise UsageError(f"{root}: only one class, {labels[0]}; a classifier needs two or more folders")
+        raise UsageError(f"{root}: only one class, {labels[0]}; a classifier needs two or more")
     with progress("reading photographs", len(images), quiet) as advance:
-        hashes, left_out = _hash(root, images, advance)
+        hashes, unreadable = _hash(root, images, advance)
+    left_out |= unreadable
     images = [image for image in images if image.path in hashes]
     left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), "the same picture stands under two labels")
     left_out |= _straddling(given, hashes) if given else {}
     images = [image for image in images if image.path not in left_out]
-    decoder = f"{__version__}:{DECODE_VERSION}:{PIL.__version__}"
-    cache = FeatureCache(f"{decoder}:{body.name}:{body.weights.sha256}:{spec}")
-    with progress(f"features by {body.name}", len(images), quiet) as advance:
-        features, unreadable = extract(lambda: body.build(weights), spec, root, images, hashes, cache, advance)
-    images = [image for image in images if image.path in features]
-    _check_classes(root, labels, images)
-    if given:
-        parts = _usable(root, given, features, labels)
-    else:
+    if plan.per_class:
+        images = balanced(images, hashes, plan.per_class, seed)
+    return Gathered(root, images, tuple(labels), hashes, left_out, given).without({})
+
+
+def divide(gathered: Gathered, plan: SplitPlan, seed: int, fold: Fold | None) -> Divided:
+    """Split images into train, val and test; a folder that is split already keeps its parts."""
+    root, images, hashes = gathered.root, gathered.images, gathered.hashes
+    if not gathered.given:
         parts = split(images, hashes, test=plan.test, val=plan.val, seed=seed, fold=fold)
-    recorded = Split(str(root.resolve()), parts, {image.path: hashes[image.path] for image in images})
-    return Prepared(recorded, fingerprint(images, hashes), tuple(labels), features, left_out | unreadable)
+    elif fold:
+        raise UsageError(f"{root}: split already into train, val and test; leave --fold out")
+    else:
+        parts = _usable(gathered)
+    kept = {image.path: hashes[image.path] for image in images}
+    return Divided(Split(str(root.resolve()), parts, kept), fingerprint(images, hashes))
+
+
+def _listed(root: Path, plan: DataPlan) -> tuple[Mapping[Part, Sequence[Image]] | None, list[Image], dict[str, str]]:
+    if plan.labels:
+        if not root.is_dir():
+            raise UsageError(f"{root}: no such folder; --data takes the folder that holds {plan.labels}")
+        images, left_out = read_labels(root, root / plan.labels)
+        return None, images, left_out
+    given = presplit(root)
+    if given is None:
+        return None, class_folders(root), {}
+    if plan.top or plan.per_class:
+        raise UsageError(f"{root}: split already into train, val and test; leave top and per_class out of the recipe")
+    return given, [image for part in given.values() for image in part], {}
 
 
 def _hash(data: Path, images: Sequence[Image], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
@@ -111,14 +120,13 @@ def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]
     return left_out
 
 
-def _usable(
-    root: Path, given: Mapping[Part, Sequence[Image]], features: Mapping[str, Features], labels: Sequence[str]
-) -> dict[Part, list[Image]]:
-    """Keep of a given split what has features. Raises `UsageError` where a part, or a class of train, is then empty."""
-    parts = {part: [image for image in chosen if image.path in features] for part, chosen in given.items()}
-    _check_classes(root / "train", labels, parts["train"])
+def _usable(gathered: Gathered) -> dict[Part, list[Image]]:
+    """Keep of a given split what can be used. Raises `UsageError` where a part, or a class of train, is then empty."""
+    usable = {image.path for image in gathered.images}
+    parts = {part: [i for i in chosen if i.path in usable] for part, chosen in (gathered.given or {}).items()}
+    _check_classes(gathered.root / "train", gathered.labels, parts["train"])
     if empty := [part for part in PARTS if not parts[part]]:
-        raise UsageError(f"{root / empty[0]}: none of its images can be used; add some")
+        raise UsageError(f"{gathered.root / empty[0]}: none of its images can be used; add some")
     return parts
 
 

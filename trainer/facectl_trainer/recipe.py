@@ -1,5 +1,10 @@
-"""Recipes: everything that decides how a run is trained, in one TOML file."""
+"""Recipes: everything that decides how a run is trained, in one TOML file.
 
+A recipe may have variants, tables `[variant.NAME]` of the keys that differ: each replaces the recipe's.
+"""
+
+import tomllib
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,11 +14,30 @@ from msgspec import Meta
 
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
+from facectl_trainer.augment import AugmentPlan, CopiesPlan
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
+Positive = Annotated[int, Meta(ge=1)]
+HEAD, ALL = "head", "all"  # what a stage may train, beside a layer's name
+SCRATCH = "none"  # in place of the name of pretrained weights
 
 
-class SplitPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of a recipe: immutable, and strict about its keys."""
+
+
+class DataPlan(_Plan, frozen=True):
+    """Which photographs of the data folder are used."""
+
+    labels: str | None = None
+    """A CSV of file names and classes inside the data folder; without, each folder is a class."""
+    top: Annotated[int, Meta(ge=2)] | None = None
+    """Only so many classes: those with most images."""
+    per_class: Annotated[int, Meta(ge=3)] | None = None
+    """At most so many images a class, chosen by content."""
+
+
+class SplitPlan(_Plan, frozen=True):
     """How much of the data is kept from training."""
 
     test: Share
@@ -26,49 +50,108 @@ class SplitPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"test {self.test} and val {self.val} leave nothing to train on")
 
 
-class HeadPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the softmax layer on frozen features is trained."""
+class FeaturesPlan(_Plan, frozen=True):
+    """What the head is given of the backbone."""
 
-    optimizer: Literal["adam", "sgd", "rmsprop"]
-    rate: Annotated[float, Meta(gt=0)]
-    batch: Annotated[int, Meta(ge=1)]
-    epochs: Annotated[int, Meta(ge=1)]
-    """At most; early stopping on the loss of val ends training sooner."""
-    patience: Annotated[int, Meta(ge=1)]
-    """Epochs without a better loss on val before training stops; the best epoch's weights are kept."""
+    layer: str | None = None
+    """The layer where the backbone is cut; its own end where None."""
+    grid: Annotated[int, Meta(ge=0)] = 1
+    """The map is averaged into grid × grid cells, so that 1 is its mean; 0 keeps the whole map. Cells overlap where the
+    map's sides are no multiples of the grid."""
+
+
+class HeadPlan(_Plan, frozen=True):
+    """The layers between features and probabilities."""
+
+    hidden: tuple[Positive, ...] = ()
+    """Widths of dense layers with ReLU."""
     dropout: Annotated[float, Meta(ge=0, lt=1)] = 0.0
-    """Share of features dropped in training."""
+    """Share dropped in training, before each dense layer."""
+    batch_norm: bool = False
+    """Whether features are normalized first."""
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class StagePlan(_Plan, frozen=True):
+    """One stretch of training."""
+
+    train: str
+    """`head`; the name of a layer, from which on the network is trained; or `all`."""
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
+    rate: Annotated[float, Meta(gt=0)]
+    epochs: Positive
+    """At most; early stopping on the loss of val ends the stage sooner."""
+    patience: Positive
+    """Epochs without a better loss on val before the stage stops; the best epoch's weights are kept."""
+    batch: Positive = 32
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine`: the rate falls from `rate` to 0 over `epochs` (Loshchilov & Hutter 2017, without restarts)."""
+    momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    """Of sgd and rmsprop."""
+    weight_decay: Annotated[float, Meta(ge=0)] = 0.0
+    """Of adamw, decoupled (Loshchilov & Hutter 2019)."""
+    label_smoothing: Annotated[float, Meta(ge=0, lt=1)] = 0.0
+    augment: bool = False
+    """Whether images are changed anew each epoch, as `[augment]` says; the whole network then runs each epoch."""
+
+
+class Recipe(_Plan, frozen=True):
     """One way to train a classifier."""
 
     backbone: str
     resize: Squash | CenterCrop | Letterbox
     split: SplitPlan
-    head: HeadPlan
+    stages: Annotated[tuple[StagePlan, ...], Meta(min_length=1)]
+    about: str = ""
+    """One line, for `facectl train --list`."""
     people: bool = False
     """Whether the photographs show people: an exported file then carries drawn patterns, and never one of them."""
+    weights: str | None = None
+    """Which of the backbone's pretrained weights; the first that is here where None; `none` trains from scratch."""
+    side: Annotated[int, Meta(ge=16, le=1024)] | None = None
+    """Width and height of the input in pixels; the backbone's own where None."""
+    data: DataPlan = DataPlan()
+    features: FeaturesPlan = FeaturesPlan()
+    head: HeadPlan = HeadPlan()
+    balance: Literal["none", "class_weights", "sampling"] = "none"
+    """Against classes of unequal size: rare ones weigh more in the loss, or are drawn more often."""
+    copies: CopiesPlan | None = None
+    """Fixed copies of each training image; their features are kept like any other."""
+    augment: AugmentPlan | None = None
+    """Random changes of each training image, for stages with `augment`."""
+
+    def __post_init__(self) -> None:
+        if self.weights == SCRATCH and any(stage.train != ALL for stage in self.stages):
+            raise ValueError('from scratch (weights = "none") there is nothing to freeze; use train = "all" in stages')
+        if self.augment is None and any(stage.augment for stage in self.stages):
+            raise ValueError("a stage has augment = true and there is no [augment] that says how")
 
 
-def load_recipe(name: str) -> tuple[str, Recipe]:
+def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:
     """Read a recipe of ours by name, or a user's by the path of a .toml file; gives (name, recipe).
 
-    Raises `UsageError` for an unknown name, a missing file, a misspelt key or a value out of range.
+    The name of a variant is `RECIPE/VARIANT`. Raises `UsageError` for an unknown name, a missing file, a misspelt key
+    or a value out of range.
     """
-    path = Path(name)
-    if path.suffix != ".toml":
-        if name not in (ours := names()):
-            raise UsageError(
-                f"no recipe {name!r}{did_you_mean(name, ours)}; there are {', '.join(ours)}, or give a .toml file"
-            )
-        path = Path(str(resources.files("facectl_trainer") / "recipes" / f"{name}.toml"))
+    path, tables = _read(name)
+    variants = tables.pop("variant", {})
+    if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
+        raise UsageError(f"{path}: a variant is a table, [variant.NAME]")
+    if variant is not None:
+        if variant not in variants:
+            there = f"there are {', '.join(variants)}" if variants else "the recipe has none"
+            raise UsageError(f"{path.stem}: no variant {variant!r}{did_you_mean(variant, variants)}; {there}")
+        tables |= variants[variant]
     try:
-        return path.stem, msgspec.toml.decode(path.read_bytes(), type=Recipe)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}; give a recipe's name or the path of a .toml file") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}{_key_hint(str(error))}") from error
+        recipe = msgspec.convert(tables, Recipe)
+    except msgspec.ValidationError as error:
+        where = f"{path}, variant {variant}" if variant else str(path)
+        raise UsageError(f"{where}: {error}{_key_hint(str(error))}") from error
+    return (f"{path.stem}/{variant}" if variant else path.stem), recipe
+
+
+def variants(name: str) -> list[str]:
+    """Give the names of a recipe's variants, in the file's order. Raises `UsageError` as `load_recipe`."""
+    return list(_read(name)[1].get("variant", {}))
 
 
 def names() -> list[str]:
@@ -80,12 +163,30 @@ def names() -> list[str]:
     )
 
 
+def _read(name: str) -> tuple[Path, dict[str, Any]]:
+    path = Path(name)
+    if path.suffix != ".toml":
+        if name not in (ours := names()):
+            raise UsageError(
+                f"no recipe {name!r}{did_you_mean(name, ours)}; there are {', '.join(ours)}, or give a .toml file"
+            )
+        path = Path(str(resources.files("facectl_trainer") / "recipes" / f"{name}.toml"))
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; give a recipe's name or the path of a .toml file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
 def _key_hint(message: str) -> str:
     """Suggest a key for msgspec's "Object contains unknown field `x`"."""
-    if "unknown field" not in message:
-        return ""
-    known: list[str] = []
-    structs: list[Any] = [Recipe, SplitPlan, HeadPlan, CenterCrop, Letterbox]
+    return did_you_mean(message.split("`")[1], list(_keys())) if "unknown field" in message else ""
+
+
+def _keys() -> Iterator[str]:
+    structs: list[Any] = [
+        Recipe, DataPlan, SplitPlan, FeaturesPlan, HeadPlan, StagePlan, AugmentPlan, CopiesPlan, CenterCrop, Letterbox,
+    ]  # fmt: skip
     for struct in structs:
-        known += struct.__struct_fields__
-    return did_you_mean(message.split("`")[1], known)
+        yield from struct.__struct_fields__

@@ -4,13 +4,17 @@
 - spec.json: its `ModelSpec`
 - recipe.json: the recipe as it was used
 - split.json: which image was for what, with the content hash of each
-- history.csv: one row an epoch
+- history.csv: one row an epoch, of all stages
 - metrics.json: the evaluation on the test split, and the calibration
+- predictions.csv: each test image, its true class, and the probability of every class
+- tensorboard/: scalars, the graph and the confusion matrix, for TensorBoard
+- report.html, and its pictures in report/
 """
 
 import csv
 import io
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from zipfile import BadZipFile
 import msgspec
 
 from facectl_runtime.errors import ModelError, UsageError, reason
-from facectl_runtime.evaluate import Evaluation
+from facectl_runtime.evaluate import Answered, Evaluation
 from facectl_runtime.labelled import Image, Part, Split, content_hash, read_split
 from facectl_runtime.spec import ModelSpec, decode, encode
 from facectl_trainer.backbones import backbone
@@ -27,6 +31,7 @@ from facectl_trainer.model import assemble
 from facectl_trainer.recipe import Recipe
 
 MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
+PREDICTIONS = "predictions.csv"
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -60,15 +65,25 @@ class Run:
 
         tensorflow()
         path = self.folder / MODEL
-        body = backbone(self.spec.provenance.backbone)
-        if (body.width, body.height) != (self.spec.input.width, self.spec.input.height):
-            raise ModelError(f"{self.folder}: {body.name} does not take the input that spec.json promises; train again")
         # The layers are ours and only their weights are read: a model file can name any function to call.
-        model = assemble(body, self.spec.output.size)
+        model = self._assemble()
         try:
             model.load_weights(str(path))
         except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
             raise ModelError(f"{path}: cannot be loaded ({reason(error)}); train again") from error
+        return model
+
+    def _assemble(self) -> Any:
+        body, wanted = backbone(self.recipe.backbone), self.recipe.weights
+        pretrained = next((weights for weights in body.weights if weights.name == wanted), None)
+        try:
+            model = assemble(
+                body, self.recipe, self.spec.output.size, pretrained.preprocess if pretrained else body.preprocess
+            )
+        except UsageError as error:
+            raise ModelError(f"{self.folder}: its recipe does not fit this facectl ({error}); train again") from error
+        if model.input_shape[1:3] != (self.spec.input.height, self.spec.input.width):
+            raise ModelError(f"{self.folder}: {body.name} does not take the input that spec.json promises; train again")
         return model
 
     def images(self, part: Part, data: Path | None = None) -> tuple[Path, list[Image]]:
@@ -109,24 +124,23 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def write_run(
-    folder: Path,
-    model: Any,
-    spec: ModelSpec,
-    recipe: Recipe,
-    split: Split,
-    history: list[dict[str, float]],
-    metrics: Metrics,
+    folder: Path, model: Any, spec: ModelSpec, recipe: Recipe, split: Split, test: Answered, metrics: Metrics
 ) -> None:
-    """Write every file of a run into `folder`, which exists and is empty."""
+    """Write the files of a run into `folder`, where its history is already."""
     model.save(folder / MODEL)
     (folder / SPEC).write_text(encode(spec), encoding="utf-8")
     for name, content in ((RECIPE, recipe), (SPLIT, split), ("metrics.json", metrics)):
         (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
+    (folder / PREDICTIONS).write_text(_predictions(test, spec.labels), encoding="utf-8")
+
+
+def _predictions(test: Answered, labels: Sequence[str]) -> str:
     table = io.StringIO()
-    writer = csv.DictWriter(table, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    (folder / "history.csv").write_text(table.getvalue(), encoding="utf-8")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["path", "label", *labels])
+    for image, row in zip(test.images, test.probabilities, strict=True):
+        writer.writerow([image.path, image.label, *(f"{value:.6g}" for value in row)])
+    return table.getvalue()
 
 
 def _read_recipe(path: Path) -> Recipe:

@@ -14,19 +14,22 @@ import numpy as np
 from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_runtime.evaluate import Answered, evaluation, metrics
-from facectl_runtime.files import scratch_beside, swap_in
-from facectl_runtime.labelled import Part, Split
-from facectl_runtime.progress import progress
+from facectl_runtime.labelled import Part
 from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, encode
-from facectl_trainer import fit
 from facectl_trainer.backbones import Backbone, backbone
+from facectl_trainer.calibrate import cross_entropy, fit_temperature, logits
 from facectl_trainer.data.split import Fold
-from facectl_trainer.framework import use_device
-from facectl_trainer.model import HEAD, assemble
-from facectl_trainer.prepare import Prepared, prepare
-from facectl_trainer.recipe import Recipe
-from facectl_trainer.run import SPEC, Calibration, Metrics, write_run
-from facectl_trainer.weights import locate
+from facectl_trainer.fit import predict
+from facectl_trainer.framework import Compute, seed_everything, use_for_training
+from facectl_trainer.log import Log
+from facectl_trainer.material import Material
+from facectl_trainer.model import PROBABILITIES, begins_at, digest, input_side, pretrained
+from facectl_trainer.prepare import Divided, Gathered, divide, gather
+from facectl_trainer.recipe import SCRATCH, Recipe
+from facectl_trainer.run import SPEC, Calibration, Metrics, read_run, write_run
+from facectl_trainer.stages import Session, run_stages
+from facectl_trainer.unfinished import Unfinished, begin
+from facectl_trainer.weights import Found, locate
 
 PACKAGES = ("facectl", "tensorflow", "tf_keras", "numpy", "pillow")
 
@@ -43,8 +46,14 @@ class Job:
     device: Device
     seed: int = 0
     fold: Fold | None = None
+    start: Path | None = None
+    """A run folder whose weights to begin from, in place of pretrained ones."""
+    resume: bool = False
+    """Continue a training that was interrupted."""
     force: bool = False
     """Replace a run that stands at `out`, once the new one is whole."""
+    report: bool = True
+    """Write `report.html`."""
 
 
 @dataclass(frozen=True)
@@ -55,37 +64,99 @@ class Trained:
     metrics: Metrics
     counts: dict[Part, int]
     epochs: int
+    device: str
+    """The one used."""
     left_out: dict[str, str]
     """Path → why."""
 
 
-def train(job: Job, quiet: bool = False) -> Trained:
+@dataclass(frozen=True)
+class _Task:
+    """A job with what it was found to need."""
+
+    job: Job
+    recipe: Recipe
+    """The weights found are named in it."""
+    body: Backbone
+    found: Found | None
+    spec: InputSpec
+
+
+def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
     """Train a classifier and write its run folder, whole or not at all.
 
+    Interrupted, it leaves `OUT.unfinished`, which `job.resume` continues to the result of an uninterrupted training.
     Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
     """
     _check_out(job)
+    task = _task(job)
+    with begin(job.out, resume=job.resume, force=job.force) as unfinished:
+        compute = use_for_training(job.device)
+        if not quiet:
+            print(f"device: {compute.used} (asked for: {job.device})", file=sys.stderr)
+        return _train(task, compute, unfinished, quiet, verbose)
+
+
+def _task(job: Job) -> _Task:
+    """Find the weights, and check what can be checked before TensorFlow starts."""
     body = backbone(job.recipe.backbone)
-    used = use_device(job.device)
-    weights = locate(body.weights)
-    if not quiet:
-        print(f"device: {used} (asked for: {job.device})", file=sys.stderr)
-    spec = InputSpec(body.width, body.height, job.recipe.resize)
-    data = prepare(job.data, body, weights, spec, job.recipe.split, job.seed, job.fold, quiet)
-    described = _describe(job, body, spec, data)
-    plan = job.recipe.head
-    with progress("training, epochs", plan.epochs, quiet) as advance:
-        head, history = fit.fit_head(
-            data.arrays("train"), data.arrays("val"), len(data.labels), plan, job.seed, advance
-        )
-    calibration = _calibrate(head, data)
-    head = head.cooled(calibration.temperature)
-    answered = _answer(head, data)
-    test = Metrics(evaluation(answered, data.labels), calibration)
+    scratch = job.recipe.weights == SCRATCH or not body.weights
+    found = None if scratch else locate(body.weights, job.recipe.weights)
+    name = found.weights.name if found else SCRATCH
+    try:
+        recipe = msgspec.structs.replace(job.recipe, weights=name)
+    except ValueError as error:
+        raise UsageError(f"{job.name}: {body.name} has no pretrained weights; {error}") from error
+    side = input_side(body, recipe)
+    return _Task(job, recipe, body, found, InputSpec(side, side, recipe.resize))
+
+
+def _train(task: _Task, compute: Compute, unfinished: Unfinished, quiet: bool, verbose: bool) -> Trained:
+    job, recipe = task.job, task.recipe
+    gathered = gather(job.data, recipe.data, job.seed, quiet)
+
+    def build() -> Any:
+        seed_everything(job.seed)
+        return pretrained(task.body, recipe, task.found, len(gathered.labels), job.seed)
+
+    with compute.strategy.scope():
+        model = build()
+    for stage in recipe.stages:
+        begins_at(model, stage.train)
+    if job.start:
+        _take_over(model, job.start, gathered.labels, recipe)
+    material = Material(
+        job.data, task.spec, gathered.hashes, gathered.labels, recipe.copies, recipe.augment, compute.used, quiet
+    )
+    gathered = gathered.without(material.unreadable(model, recipe.stages[0], gathered.images))
+    divided = divide(gathered, recipe.split, job.seed, job.fold)
+    described = _describe(task, gathered, divided)
+    unfinished.claim(_identity(task, divided, model))
+    log = Log(unfinished.folder, verbose=verbose)
+    parts = divided.split.parts
+    history = run_stages(model, build, Session(recipe, material, parts, compute, job.seed, unfinished, log, quiet))
+    calibration, probabilities = _calibrate(model, material, recipe, divided)
+    truth = np.array([gathered.labels.index(image.label) for image in parts["test"]])
+    answered = Answered(parts["test"], truth, probabilities, [])
+    test = Metrics(evaluation(answered, gathered.labels), calibration)
     described = msgspec.structs.replace(described, metrics=metrics(answered.right))
-    _write(job, _with_head(body, weights, head), described, data.split, history, test)
-    counts = {part: len(images) for part, images in data.split.parts.items()}
-    return Trained(job.out, test, counts, len(history), data.left_out)
+    write_run(unfinished.folder, model, described, recipe, divided.split, answered, test)
+    _finish(task, model, unfinished, log, quiet)
+    counts = {part: len(images) for part, images in parts.items()}
+    return Trained(job.out, test, counts, len(history), compute.used, gathered.left_out)
+
+
+def _finish(task: _Task, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
+    """Draw the report, and make a run folder of all of it."""
+    log.board.graph(model)
+    if task.job.report:
+        from facectl_trainer.reports.report import write_report
+
+        # The model as it will be read: this one's layers have been put to other uses too.
+        write_report(unfinished.folder, read_run(unfinished.folder).model(), quiet)
+        log.confusion(unfinished.folder)
+    log.board.close()
+    unfinished.finish(task.job.out, replace=task.job.force)
 
 
 def _check_out(job: Job) -> None:
@@ -108,58 +179,67 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
-def _calibrate(head: fit.Head, data: Prepared) -> Calibration:
-    features, truth = data.arrays("val")
-    logits = head.logits(features)
-    temperature = fit.fit_temperature(logits, truth)
-    before, after = fit.cross_entropy(logits, truth), fit.cross_entropy(logits / temperature, truth)
-    return Calibration(temperature, before, after, len(truth))
+def _take_over(model: Any, start: Path, labels: tuple[str, ...], recipe: Recipe) -> None:
+    """Begin from a run's weights. Raises `UsageError` where the run is of another network or other classes."""
+    run = read_run(start)
+    if run.spec.labels != labels:
+        raise UsageError(f"--from {start}: it was trained on other classes ({', '.join(run.spec.labels[:5])} …)")
+    same = ("backbone", "features", "head", "side", "weights")
+    if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
+        raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
+    model.set_weights(run.model().get_weights())
 
 
-def _answer(head: fit.Head, data: Prepared) -> Answered:
-    features, truth = data.arrays("test")
-    probabilities = np.exp(fit.log_softmax(head.logits(features))).astype(np.float32)
-    return Answered(data.split.parts["test"], truth, probabilities, [])
+def _identity(task: _Task, divided: Divided, model: Any) -> dict[str, Any]:
+    """Say what a checkpoint belongs to."""
+    return {
+        "recipe": msgspec.to_builtins(task.recipe),
+        "name": task.job.name,
+        "seed": task.job.seed,
+        "data": divided.fingerprint,
+        "split": msgspec.to_builtins(divided.split.parts),
+        "first weights": digest(model),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
 
 
-def _with_head(body: Backbone, weights: Path, head: fit.Head) -> Any:
-    model = assemble(body, len(head.bias), weights)
-    model.get_layer(HEAD).set_weights([head.kernel, head.bias])
-    return model
+def _calibrate(
+    model: Any, material: Material, recipe: Recipe, divided: Divided
+) -> tuple[Calibration, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Fold the temperature into the model; gives what it did, and the calibrated probabilities of test."""
+    feed = material.feed(model, recipe.stages[-1], divided.split.parts)
+    val, truth = logits(predict(feed, "val")), feed.truth["val"]
+    temperature = fit_temperature(val, truth)
+    last = model.get_layer(PROBABILITIES)
+    last.set_weights([value / np.float32(temperature) for value in last.get_weights()])
+    before, after = cross_entropy(val, truth), cross_entropy(val / temperature, truth)
+    return Calibration(temperature, before, after, len(truth)), predict(feed, "test")
 
 
-def _describe(job: Job, body: Backbone, spec: InputSpec, data: Prepared) -> ModelSpec:
+def _describe(task: _Task, gathered: Gathered, divided: Divided) -> ModelSpec:
     """Write the spec, all but its metrics. Raises `UsageError` for a label that a spec cannot carry."""
     try:
-        return msgspec.json.decode(encode(_spec(job, body, spec, data)), type=ModelSpec)
+        return msgspec.json.decode(encode(_spec(task, gathered, divided)), type=ModelSpec)
     except (ValueError, msgspec.ValidationError) as error:
-        raise UsageError(f"{job.data}: {error}; rename the folder") from error
+        raise UsageError(f"{task.job.data}: {error}; rename the folder") from error
 
 
-def _spec(job: Job, body: Backbone, spec: InputSpec, data: Prepared) -> ModelSpec:
+def _spec(task: _Task, gathered: Gathered, divided: Divided) -> ModelSpec:
     return ModelSpec(
-        name=job.out.name,
+        name=task.job.out.name,
         task="classify",
         precision="fp32",
-        labels=data.labels,
-        input=spec,
-        output=OutputSpec("probabilities", len(data.labels)),
+        labels=gathered.labels,
+        input=task.spec,
+        output=OutputSpec("probabilities", len(gathered.labels)),
         provenance=Provenance(
-            recipe=job.name,
-            seed=job.seed,
-            data_fingerprint=data.fingerprint,
-            backbone=body.name,
-            weights_sha256=body.weights.sha256,
-            weights_licence=body.weights.licence,
+            recipe=task.job.name,
+            seed=task.job.seed,
+            data_fingerprint=divided.fingerprint,
+            backbone=task.body.name,
+            weights_sha256=task.found.sha256 if task.found else None,
+            weights_licence=task.found.weights.licence if task.found else None,
             packages={name: version(name) for name in PACKAGES},
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         ),
     )
-
-
-def _write(job: Job, model: Any, spec: ModelSpec, parts: Split, history: list[dict[str, float]], test: Metrics) -> None:
-    with scratch_beside(job.out) as scratch:
-        folder = scratch / job.out.name
-        folder.mkdir()
-        write_run(folder, model, spec, job.recipe, parts, history, test)
-        swap_in(folder, job.out, replace=job.force)

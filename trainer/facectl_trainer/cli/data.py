@@ -20,7 +20,7 @@ def data() -> None:
 @app.command()
 def shapes(
     to: Annotated[Path, typer.Option(help="The folder to make, with train, val and test in it.")],
-    count: Annotated[int, typer.Option(min=20, help="Pictures of each kind.")] = 400,
+    count: Annotated[int, typer.Option(min=20, help="Pictures of each kind.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same pictures.")] = 0,
     quiet: QuietOption = False,
 ) -> None:
@@ -33,4 +33,4 @@ def shapes(
 
     with progress("drawing", count * len(KINDS), quiet) as advance:
         write_shapes(to, count, seed, advance)
-    typer.echo(f"{to} is ready; next: facectl train zoo --data {to}")
+    typer.echo(f"{to} is ready; next: facectl train shapes --data {to}")

@@ -1,63 +1,181 @@
 """`facectl train`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import one_line
+from facectl_runtime.errors import UsageError, one_line
 
 if TYPE_CHECKING:
+    from facectl_trainer.recipe import Recipe
     from facectl_trainer.train import Trained
+
+_COMPARE = "compare"
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name, such as zoo, or a .toml file.")],
-    data: Annotated[
-        Path, typer.Option(help="A folder with one folder of images a class, or with train, val and test.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder; its name becomes the model's. [default: runs/RECIPE]")
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe's name, or a .toml file; or `compare`."),
     ] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(metavar="[RUN]...", help="After `compare`: run folders.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A folder with one folder of images a class, or with train, val and test.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run folder; its name becomes the model's. After `compare`: the page. [default: runs/RECIPE]"
+        ),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Show the recipes and their variants.")] = False,
+    variant: Annotated[str | None, typer.Option(help="A variant of the recipe.")] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="Train every variant, each into a folder of its name, and compare them.")
+    ] = False,
     backbone: Annotated[str | None, typer.Option(help="Another backbone than the recipe's.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the recipe's.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Which of its pretrained weights; `none` trains from scratch.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="CSV", help="A table of file names and classes, inside the data folder.")
+    ] = None,
+    top: Annotated[int | None, typer.Option(min=2, help="Only so many classes: those with most images.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs in every stage.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
     people: Annotated[
         bool, typer.Option("--people", help="The photographs show people: none of them goes into an exported file.")
     ] = False,
+    start: Annotated[
+        Path | None, typer.Option("--from", metavar="RUN", help="Begin from the weights of an earlier run.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a training that was interrupted.")] = False,
     force: Annotated[
         bool,
         typer.Option(
             "--force", help="Replace the run folder that is there, exported files and all, once this run is done."
         ),
     ] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Draw training images as augmentation changes them; train nothing."),
+    ] = None,
+    report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html into the run folder.")] = True,
     device: DeviceOption = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line an epoch on stderr.")] = False,
 ) -> None:
-    """Train a classifier on folders of photographs.
+    """Train a classifier on folders of photographs: `facectl train zoo --data photos`.
 
-    Images that cannot be read are listed and left out. The features of a frozen backbone are kept in FACECTL_HOME, so
-    that a second run on the same photographs is quick.
+    `facectl train --list` shows the recipes; `facectl train compare RUN RUN` compares what was trained. Images that
+    cannot be read are listed and left out. The features of a frozen backbone are kept in FACECTL_HOME, so that a second
+    run on the same photographs is quick. TensorBoard shows a run by: tensorboard --logdir runs
     """
-    import msgspec
-
     from facectl_runtime.devices import parse_device
     from facectl_trainer.data.split import parse_fold
     from facectl_trainer.recipe import load_recipe
     from facectl_trainer.train import Job, train
 
-    name, chosen = load_recipe(recipe)
-    head = msgspec.structs.replace(chosen.head, epochs=epochs or chosen.head.epochs)
-    chosen = msgspec.structs.replace(
-        chosen, head=head, backbone=backbone or chosen.backbone, people=people or chosen.people
-    )
-    target = out or Path("runs") / name
-    job = Job(name, chosen, data, target, parse_device(device), seed, parse_fold(fold) if fold else None, force)
-    trained = train(job, quiet)
-    typer.echo(msgspec.json.encode(_plain(trained)).decode() if json else _text(trained))
+    if list_:
+        return typer.echo(_listed())
+    if recipe == _COMPARE:
+        return _compare(runs or [], out, force, json)
+    if recipe is None or data is None:
+        what = "a RECIPE, such as zoo (--list shows them)" if recipe is None else "--data, the folder of photographs"
+        raise UsageError(f"what to train? give {what}")
+    if runs:
+        raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
+
+    def job(variant: str | None, out: Path) -> Job:
+        name, chosen = load_recipe(recipe, variant)
+        chosen = _changed(chosen, backbone, weights, labels, top, epochs, people)
+        parsed = parse_fold(fold) if fold else None
+        return Job(name, chosen, data, out, parse_device(device), seed, parsed, start, resume, force, report)
+
+    target = out or Path("runs") / (f"{Path(recipe).stem}-{variant}" if variant else Path(recipe).stem)
+    if preview:
+        from facectl_trainer.preview import preview_data
+
+        preview_data(data, job(variant, target).recipe, seed, preview, quiet)
+        return typer.echo(f"{preview} is ready; look at it, then train without --preview")
+    if ladder:
+        return _ladder(recipe, job, target, json, quiet, verbose)
+    trained = train(job(variant, target), quiet, verbose)
+    return typer.echo(_encoded({**_plain(trained), "device_requested": device}) if json else _text(trained))
+
+
+def _changed(
+    recipe: "Recipe",
+    backbone: str | None,
+    weights: str | None,
+    labels: str | None,
+    top: int | None,
+    epochs: int | None,
+    people: bool,
+) -> "Recipe":
+    """Put the options given on the command line into a recipe."""
+    from msgspec.structs import replace
+
+    stages = tuple(replace(stage, epochs=min(epochs or stage.epochs, stage.epochs)) for stage in recipe.stages)
+    data = replace(recipe.data, labels=labels or recipe.data.labels, top=top or recipe.data.top)
+    try:
+        return replace(
+            recipe,
+            backbone=backbone or recipe.backbone,
+            weights=weights or (None if backbone else recipe.weights),
+            people=people or recipe.people,
+            data=data,
+            stages=stages,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbose: bool) -> None:
+    from facectl_trainer.ladder import climb
+    from facectl_trainer.recipe import variants
+
+    page = climb([job(name, target / name) for name in variants(recipe)], target, quiet, verbose)
+    _show(page, [target / name for name in variants(recipe)], json)
+
+
+def _compare(runs: list[Path], out: Path | None, force: bool, json: bool) -> None:
+    from facectl_trainer.reports.compare import write_compare
+
+    if len(runs) < 2:
+        raise UsageError("compare: give two or more run folders")
+    page = out or Path("compare.html")
+    write_compare(runs, page, force)
+    _show(page, runs, json)
+
+
+def _show(page: Path, runs: list[Path], json: bool) -> None:
+    import msgspec
+
+    from facectl_trainer.reports.compare import comparison, table
+
+    compared = comparison(runs)
+    typer.echo(_encoded(msgspec.to_builtins(compared)) if json else f"{table(compared)}\n{page} is ready; open it")
+
+
+def _listed() -> str:
+    from facectl_trainer.recipe import load_recipe, names, variants
+
+    lines = []
+    for name in names():
+        lines.append(f"{name:<8} {load_recipe(name)[1].about}")
+        lines += [f"{'':<8}   --variant {each}: {load_recipe(name, each)[1].about}" for each in variants(name)]
+    return "\n".join(lines)
+
+
+def _encoded(plain: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(plain).decode()
 
 
 def _plain(trained: "Trained") -> dict[str, object]:
@@ -65,6 +183,7 @@ def _plain(trained: "Trained") -> dict[str, object]:
 
     return {
         "run": str(trained.out),
+        "device": trained.device,
         "images": trained.counts,
         "epochs": trained.epochs,
         "left_out": trained.left_out,
@@ -81,6 +200,6 @@ def _text(trained: "Trained") -> str:
         f"calibration on val: temperature {calibration.temperature:.3f}, "
         f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
         f"test accuracy {test.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {test.n}",
-        f"{trained.out} is ready; next: facectl export {trained.out}",
+        f"{trained.out} is ready; next: look at {trained.out / 'report.html'}, then: facectl export {trained.out}",
     ]
     return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""What a stage of training is fed with: cached vectors for the tail of a network, or pixels for all of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime.labelled import Part
+from facectl_trainer.augment import AugmentPlan, affine, transforms
+from facectl_trainer.calibrate import Truth
+from facectl_trainer.model import Halves
+
+Indices = npt.NDArray[np.intp]
+Arrays = list[npt.NDArray[Any]]
+
+
+class Feed(Protocol):
+    """Images in three parts, as a network takes them."""
+
+    @property
+    def truth(self) -> Mapping[Part, Truth]:
+        """Class indices, one an example; copies are examples of their own."""
+
+    @property
+    def trained(self) -> Any:
+        """The Keras model that is trained, on `examples`."""
+
+    @property
+    def judged(self) -> Any:
+        """The same layers without augmentation, on `inputs`."""
+
+    def examples(self, chosen: Indices, random: np.random.Generator) -> Arrays:
+        """Give a batch of the train part, changed anew where the recipe says so."""
+
+    def inputs(self, part: Part, chosen: slice) -> Arrays:
+        """Give images of a part as they are."""
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What a frozen trunk makes of each image, for the tail."""
+
+    halves: Halves
+    rows: Mapping[Part, npt.NDArray[np.float32]]
+    """N × size."""
+    truth: Mapping[Part, Truth]
+
+    @property
+    def trained(self) -> Any:
+        """The tail."""
+        return self.halves.tail
+
+    @property
+    def judged(self) -> Any:
+        """The tail."""
+        return self.halves.tail
+
+    def examples(self, chosen: Indices, random: np.random.Generator) -> Arrays:  # noqa: ARG002  # nothing is random
+        """Give the tensors between trunk and tail."""
+        return list(self.halves.parted(self.rows["train"][chosen]))
+
+    def inputs(self, part: Part, chosen: slice) -> Arrays:
+        """Give the tensors between trunk and tail."""
+        return list(self.halves.parted(self.rows[part][chosen]))
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """Pixels, for the whole network."""
+
+    judged: Any
+    """uint8 N × H × W × 3 → probabilities."""
+    trained: Any
+    """The same, or `augmented` of it."""
+    pixels: Mapping[Part, Sequence[npt.NDArray[np.uint8]]]
+    truth: Mapping[Part, Truth]
+    augment: AugmentPlan | None
+
+    def examples(self, chosen: Indices, random: np.random.Generator) -> Arrays:
+        """Give pixels and, with augmentation, the transform of each."""
+        batch = np.stack([self.pixels["train"][index] for index in chosen])
+        if self.augment is None:
+            return [batch]
+        return [batch, transforms(self.augment, random, len(batch), batch.shape[1])]
+
+    def inputs(self, part: Part, chosen: slice) -> Arrays:
+        """Give pixels."""
+        return [np.stack(self.pixels[part][chosen])]
+
+
+def augmented(model: Any, plan: AugmentPlan) -> Any:
+    """Put the affine layer before a model: [pixels, transforms N × 8] → probabilities."""
+    import tf_keras
+
+    image = tf_keras.layers.Input(model.input.shape[1:], dtype="uint8")
+    change = tf_keras.layers.Input((8,), dtype="float32")
+    return tf_keras.Model([image, change], model(affine(plan.fill)([image, change])))
+
+
+def order(
+    truth: Truth, classes: int, balance: Literal["none", "class_weights", "sampling"], random: np.random.Generator
+) -> tuple[Indices, npt.NDArray[np.float32]]:
+    """Give an epoch's examples in random order, and the weight of each in the loss.
+
+    With `class_weights`, an example weighs N / (classes × its class's count). With `sampling`, every class is drawn
+    equally often, N in all: rare ones are repeated, and each round of a class is a new permutation.
+    """
+    n = len(truth)
+    if balance != "sampling":
+        counts = np.bincount(truth, minlength=classes)
+        weights = n / (classes * counts[truth]) if balance == "class_weights" else np.ones(n)
+        shuffled = random.permutation(n)
+        return shuffled, weights[shuffled].astype(np.float32)
+    drawn = [_rounds(np.flatnonzero(truth == label), -(-n // classes), random) for label in range(classes)]
+    chosen = random.permutation(np.concatenate(drawn))
+    return chosen, np.ones(len(chosen), np.float32)
+
+
+def _rounds(members: Indices, count: int, random: np.random.Generator) -> Indices:
+    rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
+    return np.concatenate(rounds)[:count]

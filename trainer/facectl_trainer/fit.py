@@ -1,0 +1,151 @@
+"""Fitting: one stage of training, epoch by epoch, from any epoch on.
+
+All that is random in an epoch is drawn from the seed, the stage and the epoch's number. So a training that is
+continued from a checkpoint goes on as it would have gone uninterrupted.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime.errors import FacectlError
+from facectl_runtime.labelled import Part
+from facectl_trainer.feed import Feed, order
+from facectl_trainer.recipe import StagePlan
+from facectl_trainer.steps import Steps, Sums
+
+_PREDICT = 64  # images at once
+_LEAST_GAIN = 1e-4  # nats; where every image of val is answered rightly, its loss falls by less and less for ever
+
+
+@dataclass
+class Position:
+    """Where a stage stands at the end of an epoch: all that a checkpoint needs beside the weights."""
+
+    stage: int = 0
+    epoch: int = 0
+    """Epochs done in this stage."""
+    best_epoch: int = 0
+    best_loss: float | None = None
+    """The least loss on val so far."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """A row an epoch, of all stages: stage, epoch, rate, loss, accuracy, val_loss, val_accuracy, seconds."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop tells its surroundings."""
+
+    advance: Callable[[float], None]
+    """Called with the share of an epoch that was just done."""
+    epoch_done: Callable[[Position, list[Any]], None]
+    """Called at the end of each epoch, with the best epoch's weights."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is the same in every epoch of a stage, beside its plan."""
+
+    name: str
+    """Of the stage, in the history."""
+    balance: Literal["none", "class_weights", "sampling"]
+    seed: int
+
+
+def fit_stage(
+    feed: Feed,
+    plan: StagePlan,
+    task: Task,
+    steps: Steps,
+    position: Position,
+    best: list[Any] | None,
+    hooks: Hooks,
+) -> None:
+    """Train `steps.network` from `position` on, and leave it with the weights of its best epoch on val.
+
+    `best` are the best weights so far, where epochs were done already. Raises `FacectlError` where the loss is NaN.
+    """
+    best = feed.judged.get_weights() if best is None else best
+    while position.epoch < plan.epochs and position.epoch - position.best_epoch < plan.patience:
+        started = time.perf_counter()
+        row = _epoch(feed, plan, task, steps, position, hooks.advance)
+        probabilities = predict(feed, "val")
+        row |= judge(probabilities, feed.truth["val"])
+        row["seconds"] = round(time.perf_counter() - started, 3)
+        if not all(np.isfinite([row["loss"], row["val_loss"]])):
+            raise FacectlError(
+                f"the loss is no number in epoch {position.epoch + 1} of stage {task.name}; "
+                f"lower its rate ({plan.rate:g}) in the recipe"
+            )
+        position.epoch += 1
+        position.history.append({"stage": task.name, "epoch": len(position.history) + 1, **row})
+        if position.best_loss is None or row["val_loss"] < position.best_loss - _LEAST_GAIN:
+            position.best_loss, position.best_epoch = row["val_loss"], position.epoch
+            best = feed.judged.get_weights()
+        hooks.epoch_done(position, best)
+    feed.judged.set_weights(best)
+
+
+def _epoch(
+    feed: Feed,
+    plan: StagePlan,
+    task: Task,
+    steps: Steps,
+    position: Position,
+    advance: Callable[[float], None],
+) -> dict[str, float]:
+    random = np.random.default_rng([task.seed, position.stage, position.epoch])
+    reseed_dropout(feed.judged, int(random.integers(2**31)))
+    rate = rate_at(plan, position.epoch)
+    steps.set_rate(rate)
+    classes = feed.judged.output.shape[-1]
+    chosen, weights = order(feed.truth["train"], classes, task.balance, random)
+    totals = np.zeros(4)
+    for start in range(0, len(chosen), plan.batch):
+        batch = chosen[start : start + plan.batch]
+        totals += steps.train(
+            feed.examples(batch, random), feed.truth["train"][batch], weights[start : start + plan.batch]
+        )
+        advance(len(batch) / len(chosen))
+    total = Sums(*totals.tolist())
+    return {"rate": rate, "loss": total.loss / total.weight, "accuracy": total.hits / total.n}
+
+
+def rate_at(plan: StagePlan, epoch: int) -> float:
+    """Give the learning rate of an epoch, counted from 0."""
+    if plan.schedule == "cosine":
+        return plan.rate * 0.5 * (1 + math.cos(math.pi * epoch / plan.epochs))
+    return plan.rate
+
+
+def reseed_dropout(model: Any, seed: int) -> None:
+    """Set the state of every dropout layer's random numbers."""
+    from tf_keras.layers import Dropout
+
+    for number, layer in enumerate(layer for layer in model.layers if isinstance(layer, Dropout)):
+        # Keras keeps the generator to itself, out of checkpoints and of every public name.
+        layer._random_generator._generator.reset_from_seed(seed + number)
+
+
+def predict(feed: Feed, part: Part, network: Any = None) -> npt.NDArray[np.float32]:
+    """Give what `network` (by default the judged one) makes of a part, N × its output."""
+    network = network or feed.judged
+    n = len(feed.truth[part])
+    rows = []
+    for start in range(0, n, _PREDICT):
+        inputs = feed.inputs(part, slice(start, min(start + _PREDICT, n)))
+        rows.append(network.predict_on_batch(inputs if len(inputs) > 1 else inputs[0]))
+    return np.concatenate(rows).astype(np.float32)
+
+
+def judge(probabilities: npt.NDArray[np.float32], truth: npt.NDArray[np.intp]) -> Mapping[str, float]:
+    """Give `val_loss`, the mean cross-entropy in nats, and `val_accuracy`."""
+    likelihood = probabilities[np.arange(len(truth)), truth].astype(np.float64)
+    # A probability that underflowed is not a loss without bound; NaN stays NaN.
+    loss = -np.mean(np.log(np.maximum(likelihood, 1e-12)))
+    return {"val_loss": float(loss), "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == truth))}

@@ -1,0 +1,22 @@
+"""Where reports are written: whole or not at all, and over nothing unasked."""
+
+from pathlib import Path
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.files import scratch_beside
+
+
+def check_out(target: Path, force: bool) -> None:
+    """Refuse a file that is there, and a folder, before any work is done. Raises `UsageError`."""
+    if target.is_dir():
+        raise UsageError(f"{target}: a folder; give the name of a file with --out")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: already there; give another --out, or --force to replace it")
+
+
+def write_whole(target: Path, content: bytes) -> None:
+    """Write a file beside, then rename it. Raises `UsageError` where the folder cannot be written."""
+    with scratch_beside(target) as scratch:
+        whole = scratch / target.name
+        whole.write_bytes(content)
+        whole.replace(target)

@@ -1,0 +1,130 @@
+"""What a run folder says of its training and its test, read for a report."""
+
+import csv
+import io
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime.errors import ModelError
+from facectl_runtime.evaluate import Evaluation
+from facectl_runtime.labelled import Image
+from facectl_trainer.run import Run, read_run
+
+HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of `history.csv`; NaN where a number is not there."""
+
+    stage: str
+    epoch: int
+    """From 1 on, through all stages."""
+    rate: float
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A classifier's answers on the test images."""
+
+    images: list[Image]
+    truth: npt.NDArray[np.intp]
+    """N indices into the labels."""
+    probabilities: npt.NDArray[np.float64]
+    """N × classes, calibrated."""
+
+    @property
+    def predicted(self) -> npt.NDArray[np.intp]:
+        """N indices of the likeliest class."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """As much of the calibration as a report tells."""
+
+    temperature: float
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """As much of `metrics.json` as a report tells."""
+
+    test: Evaluation
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything in a run folder but the model."""
+
+    run: Run
+    history: list[Epoch]
+    predictions: Predictions
+    metrics: Metrics
+
+
+def read_results(folder: Path) -> Results:
+    """Read a run folder. Raises `ModelError` where a file of it is missing or damaged."""
+    run = read_run(folder)
+    labels = run.spec.labels
+    return Results(run, read_history(folder), read_predictions(folder, labels), read_metrics(folder, labels))
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """Read `history.csv`. Raises `ModelError`."""
+    path = folder / HISTORY
+    try:
+        return [_epoch(row) for row in csv.DictReader(io.StringIO(_text(path)))]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise ModelError(f"{path}: not a history of training ({error}); train again") from error
+
+
+def read_predictions(folder: Path, labels: tuple[str, ...]) -> Predictions:
+    """Read `predictions.csv`: path, label, then the probability of each of `labels`. Raises `ModelError`."""
+    path = folder / PREDICTIONS
+    try:
+        header, *rows = csv.reader(io.StringIO(_text(path)))
+        if tuple(header[2:]) != labels or not rows:
+            raise ValueError("its columns are not the run's classes" if rows else "it has no rows")
+        index = {label: number for number, label in enumerate(labels)}
+        truth = np.array([index[row[1]] for row in rows])
+        probabilities = np.array([row[2:] for row in rows], np.float64)
+    except KeyError as error:
+        raise ModelError(f"{path}: {error} is no class of the run; train again") from error
+    except (ValueError, IndexError, csv.Error) as error:
+        raise ModelError(f"{path}: not the predictions of this run ({error}); train again") from error
+    return Predictions([Image(row[0], row[1]) for row in rows], truth, probabilities)
+
+
+def read_metrics(folder: Path, labels: tuple[str, ...]) -> Metrics:
+    """Read `metrics.json`. Raises `ModelError`."""
+    path = folder / METRICS
+    try:
+        metrics = msgspec.json.decode(_text(path), type=Metrics)
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path}: not the metrics of a run ({error}); train again") from error
+    if metrics.test.labels != labels:
+        raise ModelError(f"{path}: its classes are not those of spec.json; train again")
+    return metrics
+
+
+def _epoch(row: dict[str, str]) -> Epoch:
+    numbers = {field.name: float(row.get(field.name) or "nan") for field in fields(Epoch) if field.type is float}
+    return Epoch(stage=row.get("stage") or "training", epoch=int(row["epoch"]), **numbers)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; train again") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not UTF-8 text; train again") from error
