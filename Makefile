@@ -22,6 +22,13 @@ types: $(READY)
 # The figures in README; docs/benchmarks.md says where the photographs come from.
 bench: $(READY)
 	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/backbones.py
+	$(BIN)/python benchmarks/shapes.py
+	$(BIN)/python benchmarks/lfw10.py
+	$(BIN)/python benchmarks/twins.py
+	$(BIN)/python benchmarks/age.py
+	$(BIN)/python benchmarks/pair.py
+	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/install_size.py

@@ -1,10 +1,14 @@
 """What the benchmarks share: where the data is, how facectl is called, how figures are kept."""
 
+import contextlib
+import io
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +38,41 @@ def keep(name: str, figures: dict[str, Any]) -> None:
     OUT.mkdir(exist_ok=True)
     machine = {"machine": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version()}
     (OUT / f"{name}.json").write_text(json.dumps({**figures, **machine}, indent=1) + "\n", encoding="utf-8")
+
+
+def train(recipe: str, *options: object) -> dict[str, Any]:
+    """Run `facectl train RECIPE --json` in this process, which then loads TensorFlow once; ends where it fails."""
+    from facectl_runtime.cli import run
+
+    said = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
+        words = ["train", recipe, "--out", Path(folder, "run"), "--json", "--no-report", "--quiet", *options]
+        if code := run([str(word) for word in words]):
+            sys.exit(f"facectl {' '.join(map(str, words))}: exit code {code}")
+    _forget_graphs()
+    result: dict[str, Any] = json.loads(said.getvalue())
+    print(f"{recipe} {' '.join(map(str, options))}: {result['test']['accuracy']:.4f}", file=sys.stderr)
+    return result
+
+
+def spread(values: list[float]) -> dict[str, Any]:
+    """Give mean, sample standard deviation and each value, of one run a seed."""
+    return {"mean": statistics.mean(values), "spread": statistics.stdev(values), "each": values}
+
+
+def pooled(results: list[dict[str, Any]]) -> Any:
+    """Add the confusion matrices of several folds; a row for the true class."""
+    import numpy as np
+
+    return np.sum([result["test"]["confusion"] for result in results], axis=0)
+
+
+def balanced_accuracy(confusion: Any) -> float:
+    """Give the mean of the classes' recalls."""
+    return float((confusion.diagonal() / confusion.sum(axis=1)).mean())
+
+
+def _forget_graphs() -> None:
+    import tf_keras
+
+    tf_keras.backend.clear_session()
