@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from facectl_runtime.labelled import Part
 from facectl_trainer.augment import AugmentPlan, affine, transforms
 from facectl_trainer.calibrate import Truth
 from facectl_trainer.model import Halves
+from facectl_trainer.recipe import Balance
 
 Indices = npt.NDArray[np.intp]
 Arrays = list[npt.NDArray[Any]]
@@ -100,7 +101,7 @@ def augmented(model: Any, plan: AugmentPlan) -> Any:
 
 
 def order(
-    truth: Truth, classes: int, balance: Literal["none", "class_weights", "sampling"], random: np.random.Generator
+    truth: Truth, classes: int, balance: Balance, random: np.random.Generator
 ) -> tuple[Indices, npt.NDArray[np.float32]]:
     """Give an epoch's examples in random order, and the weight of each in the loss.
 

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,15 @@ import numpy.typing as npt
 from facectl_runtime.errors import FacectlError
 from facectl_runtime.labelled import Part
 from facectl_trainer.feed import Feed, order
-from facectl_trainer.recipe import StagePlan
+from facectl_trainer.recipe import Balance, StagePlan
 from facectl_trainer.steps import Steps, Sums
 
 _PREDICT = 64  # images at once
 _LEAST_GAIN = 1e-4  # nats; where every image of val is answered rightly, its loss falls by less and less for ever
+
+
+class DivergedError(FacectlError):
+    """The loss is no number."""
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Task:
 
     name: str
     """Of the stage, in the history."""
-    balance: Literal["none", "class_weights", "sampling"]
+    balance: Balance
     seed: int
 
 
@@ -68,7 +72,7 @@ def fit_stage(
 ) -> None:
     """Train `steps.network` from `position` on, and leave it with the weights of its best epoch on val.
 
-    `best` are the best weights so far, where epochs were done already. Raises `FacectlError` where the loss is NaN.
+    `best` are the best weights so far, where epochs were done already. Raises `DivergedError` where the loss is NaN.
     """
     best = feed.judged.get_weights() if best is None else best
     while position.epoch < plan.epochs and position.epoch - position.best_epoch < plan.patience:
@@ -78,7 +82,7 @@ def fit_stage(
         row |= judge(probabilities, feed.truth["val"])
         row["seconds"] = round(time.perf_counter() - started, 3)
         if not all(np.isfinite([row["loss"], row["val_loss"]])):
-            raise FacectlError(
+            raise DivergedError(
                 f"the loss is no number in epoch {position.epoch + 1} of stage {task.name}; "
                 f"lower its rate ({plan.rate:g}) in the recipe"
             )

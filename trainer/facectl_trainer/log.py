@@ -46,5 +46,10 @@ class Log:
 
 def _rows(history: Sequence[Mapping[str, Any]]) -> str:
     table = io.StringIO()
-    csv.DictWriter(table, _COLUMNS, lineterminator="\n").writerows(history)
+    rows = [[_short(row[column]) for column in _COLUMNS] for row in history]
+    csv.writer(table, lineterminator="\n").writerows(rows)
     return table.getvalue()
+
+
+def _short(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -81,6 +81,9 @@ class Material:
         """Give the vectors of images, and of their copies; kept, so that a stage finds what the check has made."""
         copied = copied and len(self._changes) > 1
         made_by = digest(halves.trunk)
+        self._vectors = {
+            key: found for key, found in self._vectors.items() if key[0] == made_by
+        }  # one trunk's at a time
         known = self._vectors.setdefault((made_by, copied), {})
         missing = [image for image in images if image.path not in known]
         if not missing:
@@ -108,7 +111,7 @@ class Material:
 
     def _copied(self, originals: Sequence[Pixels]) -> Sequence[Pixels]:
         changes = [change for name, change in self._changes if name]
-        if not changes:
+        if not changes or not originals:
             return []
         rows = room((len(changes) * len(originals), *originals[0].shape), np.uint8)
         for number, image in enumerate(originals):

@@ -43,12 +43,14 @@ def decode(
 def room(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     """Give an array of zeros that the system may move to disk, so that memory does not bound the data."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if not size:
+        return np.empty(shape, dtype)
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home()) as file:
             file.truncate(size)
             if hasattr(os, "posix_fallocate"):  # a full disk met now is an error; met later it would kill the process
-                os.posix_fallocate(file.fileno(), 0, max(size, 1))
+                os.posix_fallocate(file.fileno(), 0, size)
             return np.memmap(file, dtype, "r+", shape=shape)
     except OSError as error:
         raise UsageError(

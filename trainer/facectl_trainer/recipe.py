@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,8 @@ from facectl_runtime.spec import CenterCrop, Letterbox, Squash
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
+Balance = Literal["none", "class_weights", "sampling"]
+BALANCES: tuple[Balance, ...] = get_args(Balance)
 Positive = Annotated[int, Meta(ge=1)]
 HEAD, ALL = "head", "all"  # what a stage may train, beside a layer's name
 SCRATCH = "none"  # in place of the name of pretrained weights
@@ -112,7 +114,7 @@ class Recipe(_Plan, frozen=True):
     data: DataPlan = DataPlan()
     features: FeaturesPlan = FeaturesPlan()
     head: HeadPlan = HeadPlan()
-    balance: Literal["none", "class_weights", "sampling"] = "none"
+    balance: Balance = "none"
     """Against classes of unequal size: rare ones weigh more in the loss, or are drawn more often."""
     copies: CopiesPlan | None = None
     """Fixed copies of each training image; their features are kept like any other."""

@@ -207,7 +207,7 @@ def _calibrate(
     model: Any, material: Material, recipe: Recipe, divided: Divided
 ) -> tuple[Calibration, np.ndarray[Any, np.dtype[np.float32]]]:
     """Fold the temperature into the model; gives what it did, and the calibrated probabilities of test."""
-    feed = material.feed(model, recipe.stages[-1], divided.split.parts)
+    feed = material.feed(model, recipe.stages[-1], {**divided.split.parts, "train": []})
     val, truth = logits(predict(feed, "val")), feed.truth["val"]
     temperature = fit_temperature(val, truth)
     last = model.get_layer(PROBABILITIES)

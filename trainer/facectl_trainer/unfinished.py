@@ -20,7 +20,7 @@ import numpy as np
 
 from facectl_runtime.errors import UsageError, reason
 from facectl_runtime.files import scratch_beside, swap_in
-from facectl_trainer.fit import Position
+from facectl_trainer.fit import DivergedError, Position
 
 _T = TypeVar("_T")
 _DAMAGED = (OSError, ValueError, LookupError, AssertionError, EOFError, BadZipFile, zlib.error)
@@ -157,6 +157,9 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
             _clear(folder)
         try:
             yield unfinished
+        except DivergedError:  # continued, it would come to the same end
+            shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
+            raise
         finally:
             if folder.exists() and not (folder / _CHECKPOINT).exists():
                 shutil.rmtree(folder, ignore_errors=True)

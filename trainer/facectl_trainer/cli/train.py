@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, one_line
+from facectl_runtime.errors import UsageError, did_you_mean, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.recipe import Recipe
@@ -43,6 +43,10 @@ def train(
         str | None, typer.Option(metavar="CSV", help="A table of file names and classes, inside the data folder.")
     ] = None,
     top: Annotated[int | None, typer.Option(min=2, help="Only so many classes: those with most images.")] = None,
+    balance: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Against classes of unequal size: class_weights, sampling or none."),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs in every stage.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
@@ -92,7 +96,7 @@ def train(
 
     def job(variant: str | None, out: Path) -> Job:
         name, chosen = load_recipe(recipe, variant)
-        chosen = _changed(chosen, backbone, weights, labels, top, epochs, people)
+        chosen = _changed(chosen, backbone, weights, labels, top, balance, epochs, people)
         parsed = parse_fold(fold) if fold else None
         return Job(name, chosen, data, out, parse_device(device), seed, parsed, start, resume, force, report)
 
@@ -114,13 +118,18 @@ def _changed(
     weights: str | None,
     labels: str | None,
     top: int | None,
+    balance: str | None,
     epochs: int | None,
     people: bool,
 ) -> "Recipe":
     """Put the options given on the command line into a recipe."""
     from msgspec.structs import replace
 
+    from facectl_trainer.recipe import BALANCES
+
     stages = tuple(replace(stage, epochs=min(epochs or stage.epochs, stage.epochs)) for stage in recipe.stages)
+    if balance not in (None, *BALANCES):
+        raise UsageError(f"--balance {balance!r}{did_you_mean(str(balance), BALANCES)}: use {', '.join(BALANCES)}")
     data = replace(recipe.data, labels=labels or recipe.data.labels, top=top or recipe.data.top)
     try:
         return replace(
@@ -129,6 +138,7 @@ def _changed(
             weights=weights or (None if backbone else recipe.weights),
             people=people or recipe.people,
             data=data,
+            balance=balance or recipe.balance,
             stages=stages,
         )
     except ValueError as error:
