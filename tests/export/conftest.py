@@ -52,6 +52,7 @@ def trained(home: Path, photographs: Path, tmp_path_factory: pytest.TempPathFact
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACECTL_HOME", str(home))
         words = ["train", "zoo", "--data", photographs, "--out", folder, "--epochs", 40, "--device", "cpu", "--quiet"]
+        words.append("--no-report")
         done = call(*words)
     assert done.code == 0, done.err
     return Trained(folder, photographs, home)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers import call
+from helpers import Ran, call
 
 COLOURS = {"red": (205, 60, 50), "green": (60, 170, 70), "blue": (50, 70, 200)}
 
@@ -55,11 +55,39 @@ def trained(home: Path, photographs: Path, tmp_path_factory: pytest.TempPathFact
     pytest.importorskip("tf_keras")
     folder = tmp_path_factory.mktemp("runs") / "colours"
     words = ["train", "zoo", "--data", str(photographs), "--epochs", "15", "--seed", "3", "--device", "cpu", "--json"]
+    words.append("--no-report")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FACECTL_HOME", str(home))
         done = call(*words, "--out", folder, "--quiet")
     assert done.code == 0, done.err
     return Trained(folder, photographs, home, words, done.json())
+
+
+@pytest.fixture(scope="session")
+def uneven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, of which one has twice the images of the other."""
+    return draw_classes(tmp_path_factory.mktemp("uneven"), {"red": 16, "green": 8}, seed=300)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    pytest.importorskip("tf_keras")
+    from tiny_network import install
+
+    folder = tmp_path_factory.mktemp("weights")
+    return folder, install(folder)
+
+
+@pytest.fixture
+def tiny(tiny_weights: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Add the backbone `tiny` to those there are, in a cache of the test's own; gives it."""
+    from facectl_trainer.backbones import BACKBONES
+
+    folder, body = tiny_weights
+    monkeypatch.setitem(BACKBONES, "tiny", body)
+    monkeypatch.setenv("FACECTL_WEIGHTS_DIR", str(folder))
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
+    return body
 
 
 @pytest.fixture(name="draw", scope="session")
@@ -70,3 +98,32 @@ def _draw() -> Callable[..., Path]:
 @pytest.fixture(name="draw_classes", scope="session")
 def _draw_classes() -> Callable[..., Path]:
     return draw_classes
+
+
+@pytest.fixture
+def train(facectl: Callable[..., Ran], tmp_path: Path) -> Callable[..., Ran]:
+    """Give a function that trains on a folder, into `tmp_path`/runs/new unless told otherwise."""
+
+    def call(data: Path, *more: object, out: Path | None = None, recipe: object = "zoo") -> Ran:
+        words = ["train", recipe, "--data", data, "--out", out or tmp_path / "runs" / "new", "--no-report"]
+        return facectl(*words, "--epochs", 2, "--device", "cpu", "--quiet", "--json", *more)
+
+    return call
+
+
+@pytest.fixture
+def refused(train: Callable[..., Ran], tmp_path: Path) -> Callable[..., str]:
+    """Give a function that trains in vain, and gives the one line said."""
+
+    def call(*arguments: Any, **options: Any) -> str:
+        done = train(*arguments, **options)
+        assert done.code == 2
+        assert not list((tmp_path / "runs").glob("*"))
+        return done.error()
+
+    return call
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    return draw_classes(tmp_path / "data", {"red": 4, "blue": 4})

@@ -3,22 +3,26 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("tf_keras")
+
 from facectl_runtime.image import load
 from facectl_runtime.labelled import class_folders, content_hash
 from facectl_runtime.spec import InputSpec, Squash
+from facectl_trainer.augment import CopiesPlan, apply, copies
 from facectl_trainer.data.cache import FeatureCache
-from facectl_trainer.features import BATCH, extract
+from facectl_trainer.features import BATCH, ORIGINAL, extract
+from tiny_network import full_disk
 
 SPEC = InputSpec(8, 6, Squash())
 
 
 class Means:
-    """A backbone whose features are the mean colours of a picture and of its left half."""
+    """A trunk whose features are the mean colours of a picture and of its left half."""
 
     def __init__(self):
         self.seen = 0
 
-    def predict_on_batch(self, pixels):
+    def __call__(self, pixels):
         assert pixels.dtype == np.uint8
         assert pixels.shape[1:] == (6, 8, 3)
         assert len(pixels) <= BATCH
@@ -28,28 +32,28 @@ class Means:
 
 
 def expected(path):
-    return Means().predict_on_batch(load(path, SPEC)[None])[0]
+    return Means()(load(path, SPEC)[None])[0]
 
 
 class Work:
     """What one extraction did."""
 
-    def __init__(self, folder, cache):
+    def __init__(self, folder, cache, changes=ORIGINAL):
         self.images = class_folders(folder)
         self.hashes = {image.path: content_hash(folder / image.path) for image in self.images}
-        self.built, self.steps = [], []
-
-        def build():
-            self.built.append(Means())
-            return self.built[-1]
-
-        self.found, self.errors = extract(
-            build, SPEC, folder, self.images, self.hashes, FeatureCache("means", cache), self.steps.append
+        self.trunk, self.steps = Means(), []
+        self.all, self.errors = extract(
+            self.trunk,
+            SPEC,
+            folder,
+            self.images,
+            self.hashes,
+            FeatureCache("means", cache),
+            self.steps.append,
+            changes,
         )
-
-    @property
-    def seen(self):
-        return sum(backbone.seen for backbone in self.built)
+        self.found = {path: vectors[0] for path, vectors in self.all.items()}
+        self.seen = self.trunk.seen
 
 
 @pytest.fixture
@@ -71,9 +75,9 @@ def test_every_image_gets_its_own_features(folder, cache):
     assert sum(work.steps) == 80
 
 
-def test_the_second_time_no_backbone_is_built(folder, cache):
+def test_the_second_time_nothing_is_computed(folder, cache):
     first, second = Work(folder, cache), Work(folder, cache)
-    assert (len(first.built), len(second.built)) == (1, 0)
+    assert (first.seen, second.seen) == (80, 0)
     assert sum(second.steps) == 80
     assert set(second.found) == set(first.found)
     for path, vector in second.found.items():
@@ -132,3 +136,40 @@ def test_a_whole_batch_of_corrupt_images(tmp_path, cache, draw):
     work = Work(tmp_path / "photos", cache)
     assert set(work.found) == {"good/1.png"}
     assert len(work.errors) == BATCH
+
+
+def test_a_disk_that_fills_up_costs_the_cache_and_no_features(folder, cache, capsys):
+    with full_disk():
+        work = Work(folder, cache)
+    assert len(work.found) == 80
+    np.testing.assert_array_equal(work.found["red/00.png"], expected(folder / "red" / "00.png"))
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "going on without it" in said
+    assert Work(folder, cache).seen == 80
+
+
+# Fixed changes of each image
+
+
+SHIFTED = copies(CopiesPlan(shift=2, flip=True), 8)
+
+
+def test_each_copy_has_features_of_its_own_in_the_order_of_the_changes(folder, cache):
+    work = Work(folder, cache, SHIFTED)
+    assert work.seen == 6 * 80
+    assert sum(work.steps) == 80
+    pixels = load(folder / "red" / "07.png", SPEC)[None]
+    for vector, (name, change) in zip(work.all["red/07.png"], SHIFTED, strict=True):
+        np.testing.assert_array_equal(vector, Means()(apply(pixels, change) if name else pixels)[0])
+    left_half_before, left_half_flipped = work.all["red/07.png"][0][3:], work.all["red/07.png"][1][3:]
+    assert not np.array_equal(left_half_before, left_half_flipped)
+
+
+def test_copies_are_kept_like_any_features(folder, cache):
+    first, second = Work(folder, cache, SHIFTED), Work(folder, cache, SHIFTED)
+    assert second.seen == 0
+    assert sum(second.steps) == 80
+    for path, vectors in second.all.items():
+        np.testing.assert_array_equal(vectors, first.all[path])
+    assert Work(folder, cache).seen == 0  # the original is the same, with copies or without

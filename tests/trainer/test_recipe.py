@@ -5,7 +5,7 @@ import pytest
 from facectl_runtime.errors import UsageError
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
 from facectl_trainer.backbones import BACKBONES
-from facectl_trainer.recipe import load_recipe, names
+from facectl_trainer.recipe import load_recipe, names, variants
 
 WHOLE = """
 backbone = "efficientnet_lite0"
@@ -14,11 +14,29 @@ resize = { kind = "letterbox", fill = [1, 2, 3] }
 test = 0.25
 val = 0.1
 [head]
+hidden = [16]
+[augment]
+rotation = 10
+[[stages]]
+train = "head"
 optimizer = "sgd"
 rate = 0.5
 batch = 8
 epochs = 3
 patience = 2
+[[stages]]
+train = "top"
+optimizer = "adam"
+rate = 1e-4
+epochs = 5
+patience = 4
+augment = true
+[variant.scratch]
+weights = "none"
+resize = { kind = "center_crop" }
+head = { dropout = 0.25 }
+stages = [{ train = "all", optimizer = "adamw", rate = 1e-3, epochs = 7, patience = 6 }]
+[variant.plain]
 """
 
 
@@ -27,8 +45,8 @@ def written(tmp_path):
     def write(*changes, name="mine.toml"):
         text = WHOLE
         for old, new in changes:
-            assert text.count(old) == 1
-            text = text.replace(old, new)
+            assert old in text
+            text = text.replace(old, new, 1)
         path = tmp_path / name
         path.write_text(text)
         return str(path)
@@ -36,24 +54,31 @@ def written(tmp_path):
     return write
 
 
-def refused(path):
+def refused(path, variant=None):
     with pytest.raises(UsageError) as caught:
-        load_recipe(path)
+        load_recipe(path, variant)
     message = str(caught.value)
     assert "\n" not in message
     assert path in message
     return message
 
 
-@pytest.mark.parametrize("name", names())
-def test_ours_can_be_trained(name):
-    given, recipe = load_recipe(name)
-    assert given == name
+EVERY = [(name, variant) for name in names() for variant in (None, *variants(name))]
+
+
+@pytest.mark.parametrize(("name", "variant"), EVERY)
+def test_ours_can_be_trained(name, variant):
+    given, recipe = load_recipe(name, variant)
+    assert given == (f"{name}/{variant}" if variant else name)
     assert recipe.backbone in BACKBONES
+    assert recipe.about
+    body = BACKBONES[recipe.backbone]
+    assert recipe.weights in (None, "none", *(weights.name for weights in body.weights))
+    assert body.weights or recipe.weights == "none"
 
 
 def test_ours_are_those_promised():
-    assert "zoo" in names()
+    assert {"age", "lfw10", "shapes", "twins", "zoo"} <= set(names())
 
 
 def test_a_user_s_file_is_read_whole(written):
@@ -61,9 +86,75 @@ def test_a_user_s_file_is_read_whole(written):
     assert name == "mine"
     assert recipe.resize == Letterbox((1, 2, 3))
     assert (recipe.split.test, recipe.split.val) == (0.25, 0.1)
-    head = recipe.head
+    assert (recipe.head.hidden, recipe.head.dropout) == ((16,), 0)
+    head, top = recipe.stages
     assert (head.optimizer, head.rate, head.batch, head.epochs, head.patience) == ("sgd", 0.5, 8, 3, 2)
-    assert head.dropout == 0
+    assert (top.train, top.batch, top.schedule, top.augment) == ("top", 32, "constant", True)
+    assert recipe.augment.rotation == 10
+    assert recipe.balance == "none"
+    assert recipe.copies is recipe.weights is recipe.side is None
+
+
+def test_a_variant_s_keys_replace_the_recipe_s_and_all_others_stay(written):
+    name, recipe = load_recipe(written(), "scratch")
+    assert name == "mine/scratch"
+    assert (recipe.head.hidden, recipe.head.dropout) == ((), 0.25)
+    assert [stage.train for stage in recipe.stages] == ["all"]
+    assert recipe.resize == CenterCrop()
+    assert recipe.augment.rotation == 10
+    assert load_recipe(written(), "plain")[1] == load_recipe(written())[1]
+
+
+def test_variants_come_in_the_file_s_order(written):
+    assert variants(written()) == ["scratch", "plain"]
+    assert variants("zoo") == list(dict.fromkeys(variants("zoo")))
+
+
+def test_an_unknown_variant_is_suggested(written):
+    with pytest.raises(
+        UsageError, match=r"mine: no variant 'scrach'; did you mean 'scratch'\?; there are scratch, plain"
+    ):
+        load_recipe(written(), "scrach")
+    with pytest.raises(UsageError, match="the recipe has none"):
+        load_recipe("shapes", "x")
+
+
+def test_a_variant_that_is_no_table(written):
+    assert "[variant.NAME]" in refused(
+        written(("[variant.plain]", "[variant]\nplain = 3"), ("[variant.scratch]", "[x]"))
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("rotation =", "rotatoin =", "rotation"),
+        ("hidden =", "hiden =", "hidden"),
+        ('train = "top"', 'trian = "top"', "train"),
+        ("[augment]", "[augmnet]", "augment"),
+        ('[[stages]]\ntrain = "head"', '[[stage]]\ntrain = "head"', "stages"),
+    ],
+)
+def test_a_misspelt_key_or_table_is_suggested(written, old, new, wanted):
+    assert f"did you mean {wanted!r}?" in refused(written((old, new)))
+
+
+def test_a_misspelt_key_in_a_variant_is_suggested_and_the_variant_named(written):
+    path = written(("dropout = 0.25", "dropuot = 0.25"))
+    message = refused(path, "scratch")
+    assert "did you mean 'dropout'?" in message
+    assert "variant scratch" in message
+    load_recipe(path, "plain")
+
+
+def test_nothing_is_frozen_from_scratch(written):
+    message = refused(written(("[split]", 'weights = "none"\n[split]')))
+    assert "there is nothing to freeze" in message
+    assert 'train = "all"' in message
+
+
+def test_augmentation_without_a_plan_is_refused(written):
+    assert "no [augment]" in refused(written(("[augment]\nrotation = 10\n", "")))
 
 
 @pytest.mark.parametrize(
@@ -97,15 +188,15 @@ def test_a_key_like_no_other_is_named_without_a_guess(written):
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("rate = 0.5", "rate = 0", "head.rate"),
-        ("rate = 0.5", 'rate = "fast"', "head.rate"),
-        ("batch = 8", "batch = 0", "head.batch"),
-        ("epochs = 3", "epochs = 1.5", "head.epochs"),
-        ("patience = 2", "patience = 2\ndropout = 1.0", "head.dropout"),
-        ("patience = 2", "", "patience"),
+        ("rate = 0.5", "rate = 0", "rate"),
+        ("rate = 0.5", 'rate = "fast"', "rate"),
+        ("batch = 8", "batch = 0", "batch"),
+        ("epochs = 3", "epochs = 1.5", "epochs"),
+        ("hidden = [16]", "dropout = 1.0", "head.dropout"),
+        ("patience = 2\n", "", "patience"),
         ("test = 0.25", "test = 1", "split.test"),
         ("test = 0.25", "test = 0.9", "leave nothing to train on"),
-        ('"sgd"', '"adamw"', "head.optimizer"),
+        ('"sgd"', '"lion"', "optimizer"),
         ('"letterbox"', '"stretch"', "resize"),
         ("[1, 2, 3]", "[1, 2]", "RGB has 3"),
         ("[1, 2, 3]", "[1, 2, 256]", "resize.fill"),

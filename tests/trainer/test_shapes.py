@@ -95,7 +95,7 @@ def test_the_command_makes_a_folder_ready_for_training(facectl, tmp_path):
     done = facectl("data", "shapes", "--to", tmp_path / "shapes", "--count", 20, "--quiet")
     assert done.code == 0
     assert done.err == ""
-    assert f"facectl train zoo --data {tmp_path / 'shapes'}" in done.out
+    assert f"facectl train shapes --data {tmp_path / 'shapes'}" in done.out
     assert set(presplit(tmp_path / "shapes")) == set(PARTS)
     again = facectl("data", "shapes", "--to", tmp_path / "shapes", "--count", 20, "--quiet")
     assert again.code == 2

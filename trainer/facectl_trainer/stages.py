@@ -8,6 +8,7 @@ from typing import Any
 from facectl_runtime.progress import progress
 from facectl_trainer.fit import Hooks, Position, Task, fit_stage
 from facectl_trainer.framework import Compute
+from facectl_trainer.interrupt import interruptible
 from facectl_trainer.log import Log
 from facectl_trainer.material import Material, Parts, on_pixels
 from facectl_trainer.model import begins_at, unfreeze
@@ -66,9 +67,14 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
         session.log.epoch(position.history[-1])
         session.unfinished.save(network, steps.optimizer, position, best)
 
-    with progress(f"stage {name}, epochs", plan.epochs, session.quiet) as advance:
+    with interruptible() as check, progress(f"stage {name}, epochs", plan.epochs, session.quiet) as advance:
         advance(position.epoch)
-        hooks = Hooks(advance, epoch_done)
+
+        def batch_done(share: float) -> None:
+            check()
+            advance(share)
+
+        hooks = Hooks(batch_done, epoch_done)
         fit_stage(feed, plan, Task(name, recipe.balance, session.seed), steps, position, best, hooks)
 
 

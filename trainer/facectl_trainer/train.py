@@ -90,10 +90,10 @@ def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
     """
     _check_out(job)
     task = _task(job)
+    compute = use_for_training(job.device)
+    if not quiet:
+        print(f"device: {compute.used} (asked for: {job.device})", file=sys.stderr)
     with begin(job.out, resume=job.resume, force=job.force) as unfinished:
-        compute = use_for_training(job.device)
-        if not quiet:
-            print(f"device: {compute.used} (asked for: {job.device})", file=sys.stderr)
         return _train(task, compute, unfinished, quiet, verbose)
 
 

@@ -1,0 +1,44 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from facectl_trainer.interrupt import interruptible
+
+
+class Careless:
+    """What Python drops an exception in."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):  # a signal is handled between two steps of the interpreter
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_that_a_destructor_swallowed_is_raised_at_the_next_check():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), interruptible() as check:
+            Careless()
+            check()
+            pytest.fail("it was lost")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_without_ctrl_c_nothing_happens_in_any_thread():
+    done = []
+
+    def work():
+        with interruptible() as check:
+            check()
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    work()
+    assert done == [True, True]

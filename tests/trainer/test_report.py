@@ -1,0 +1,139 @@
+"""The report of a run: a page that opens alone, and pictures beside it."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+
+from drawn_run import draw_run, tiny_model
+from facectl_runtime.errors import ModelError
+
+tf_keras = pytest.importorskip("tf_keras")
+pytest.importorskip("matplotlib")
+
+from facectl_trainer.reports.report import write_report  # noqa: E402
+
+HOSTILE = ['<script>alert("1")</script>', "a & b's", "$x_1$ \\ %"]
+PICTURES = {"learning-curves", "confusion", "reliability", "composition", "examples", "test-images", "mistakes",
+            "hardest-pairs", "activations", "grad-cam"}  # fmt: skip
+
+
+class Page(HTMLParser):
+    """What a browser finds in a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links, self.text, self.sections = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        attributes = dict(attrs)
+        self.links += [attributes[name] for name in ("src", "href", "srcset") if name in attributes]
+        if tag == "section":
+            self.sections.append(attributes["id"])
+        assert not [name for name in attributes if name.startswith("on")]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Draw a run whose labels are markup, and write its report."""
+    place = tmp_path_factory.mktemp("hostile")
+    folder = draw_run(place / "run", place / "data", HOSTILE, each=3, wrong=[0, 4], folders=["a", "b", "c"])
+    written = write_report(folder, tiny_model(3), quiet=True)
+    assert written == folder / "report.html"
+    return folder
+
+
+@pytest.fixture
+def page(hostile):
+    return Page((hostile / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_opens_alone(page):
+    assert len(page.links) > 30
+    assert all(link.startswith(("data:image/", "#")) for link in page.links)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert "url(" not in "".join(page.text)
+
+
+def test_labels_are_text_whatever_stands_in_them(page, hostile):
+    text = "".join(page.text)
+    assert all(label in text for label in HOSTILE)
+    assert "<script" not in (hostile / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_sections_come_in_order_and_each_is_linked(page):
+    assert page.sections == ["learning-curves", "confusion", "per-class", "reliability", "composition", "examples",
+                             "test-images", "mistakes", "hardest-pairs", "activations", "grad-cam"]  # fmt: skip
+    assert [link[1:] for link in page.links if link.startswith("#")] == page.sections
+
+
+def test_the_headline_says_how_good_on_how_many_and_what_next(page):
+    text = " ".join(page.text)
+    assert "77.8 %" in text
+    assert "of 9 test images" in text
+    assert "facectl export run" in text
+    assert "efficientnet_lite0" in text
+    assert "2026-01-02" in text
+
+
+def test_the_same_pictures_stand_beside_the_page(hostile):
+    assert {path.stem for path in (hostile / "report").iterdir()} == PICTURES
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in (hostile / "report").iterdir())
+    assert not [path for path in hostile.iterdir() if path.name.startswith(".")]
+
+
+def test_a_report_may_be_written_again(hostile):
+    (hostile / "report" / "old.png").touch()
+    write_report(hostile, tiny_model(3), quiet=True)
+    assert {path.stem for path in (hostile / "report").iterdir()} == PICTURES
+
+
+def test_photographs_that_are_gone_or_changed_are_passed_over_and_counted(tmp_path):
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=2, wrong=[1])
+    (tmp_path / "data" / "cat" / "test0.png").unlink()
+    shutil.copy(tmp_path / "data" / "cat" / "train0.png", tmp_path / "data" / "dog" / "test1.png")
+    text = write_report(folder, tiny_model(2), quiet=True).read_text(encoding="utf-8")
+    assert "2 photographs could not be shown: " in text
+    assert re.search(r"cat/test0\.png \(No such file or directory\)|dog/test1\.png \(changed since\)", text)
+    shutil.rmtree(tmp_path / "data")
+    text = write_report(folder, tiny_model(2), quiet=True).read_text(encoding="utf-8")
+    sections = Page(text).sections
+    assert sections == ["learning-curves", "confusion", "per-class", "reliability", "composition"]
+
+
+def test_sixty_classes_without_a_mistake_and_without_maps(tmp_path):
+    from tf_keras import layers
+
+    labels = [f"class {number:02}" for number in range(60)]
+    folder = draw_run(tmp_path / "run", tmp_path / "data", labels, each=1)
+    image = layers.Input((32, 32, 3), dtype="uint8")
+    dense = layers.Dense(60, activation="softmax")(layers.Flatten()(layers.Rescaling(1 / 255)(image)))
+    page = write_report(folder, tf_keras.Model(image, dense), quiet=True)
+    assert page.stat().st_size < 6_000_000
+    found = Page(page.read_text(encoding="utf-8"))
+    assert not {"mistakes", "activations", "grad-cam"} & set(found.sections)
+    assert "There is no mistake" in "".join(found.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("predictions.csv", "path,label,other\n"),
+        ("predictions.csv", "path,label,cat,dog\ncat/test0.png,cow,0.1,0.9\n"),
+        ("predictions.csv", "path,label,cat,dog\ncat/test0.png,cat,much,0.9\n"),
+        ("history.csv", "stage,epoch\nhead,first\n"),
+        ("metrics.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=1)
+    (folder / name).write_text(content)
+    with pytest.raises(ModelError, match=name.replace(".", r"\.")):
+        write_report(folder, None, quiet=True)
+    assert not (folder / "report.html").exists()

@@ -1,0 +1,189 @@
+"""What stands at the destination, and what an interruption leaves there."""
+
+import shutil
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+from facectl_trainer.run import read_run
+
+pytest.importorskip("tf_keras")
+
+SLOW = """
+backbone = "efficientnet_lite0"
+side = 32
+resize = { kind = "squash" }
+split = { test = 0.2, val = 0.15 }
+stages = [{ train = "head", optimizer = "sgd", rate = 1e-9, batch = 1, epochs = 1000000, patience = 1000000 }]
+"""
+TWO = """
+backbone = "efficientnet_lite0"
+side = 32
+resize = { kind = "squash" }
+split = { test = 0.2, val = 0.15 }
+head = { dropout = 0.3 }
+augment = { rotation = 10, flip = true }
+
+[[stages]]
+train = "head"
+optimizer = "adam"
+rate = 1e-3
+epochs = 3
+patience = 3
+
+[[stages]]
+train = "all"
+optimizer = "adam"
+rate = 1e-4
+schedule = "cosine"
+epochs = 5
+patience = 5
+augment = true
+"""
+
+
+# What stands at the destination
+
+
+@pytest.fixture
+def old(trained, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "runs" / "old")
+    return tmp_path / "runs" / "old"
+
+
+def test_a_run_that_is_there_is_not_replaced_unasked(train, small, old, tree):
+    before = tree(old.parent)
+    done = train(small, out=old)
+    assert done.code == 2
+    assert "--force" in done.error()
+    assert tree(old.parent) == before
+
+
+def test_force_replaces_it(train, small, old):
+    assert train(small, "--force", out=old).code == 0
+    assert read_run(old).spec.labels == ("blue", "red")
+    assert [path.name for path in old.parent.iterdir()] == ["old"]
+
+
+def test_force_leaves_it_whole_when_training_fails(train, small, old, tree, monkeypatch):
+    before = tree(old.parent)
+    (small / "empty").mkdir()
+    assert train(small, "--force", out=old).code == 2
+    assert tree(old.parent) == before
+    (small / "empty").rmdir()
+
+    def full_disk(*_):
+        raise OSError(28, "No space left on device")
+
+    before = tree(old)
+    with monkeypatch.context() as patch:
+        patch.setattr("facectl_trainer.run.encode", full_disk)
+        done = train(small, "--force", out=old)
+    assert done.code == 1
+    assert "No space left" in done.error()
+    assert tree(old) == before
+    assert sorted(path.name for path in old.parent.iterdir()) == ["old", "old.unfinished"]  # what was trained is kept
+    assert train(small, "--force", "--resume", out=old).code == 0
+    assert [path.name for path in old.parent.iterdir()] == ["old"]
+
+
+def test_force_replaces_nothing_but_a_run(train, small, tree):
+    before = tree(small)
+    done = train(small, "--force", out=small)
+    assert done.code == 2
+    assert "not a run folder" in done.error()
+    assert tree(small) == before
+
+
+@pytest.mark.parametrize("name", ["my run", "übung", "-run", "a" * 101])
+def test_a_name_that_no_model_can_carry_is_refused_before_training(refused, small, tmp_path, name):
+    message = refused(small, out=tmp_path / "runs" / name)
+    assert name in message
+    assert "give another --out" in message
+
+
+def test_a_destination_that_cannot_be_written(train, small, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = train(small, out=tmp_path / "file" / "run")
+    assert done.code == 2
+    assert "cannot be written" in done.error()
+
+
+def test_without_out_the_run_is_named_for_its_recipe(small, facectl, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(SLOW.replace("1000000", "2"))
+    assert facectl("train", "mine.toml", "--data", small, "--device", "cpu", "--quiet").code == 0
+    assert read_run(tmp_path / "runs" / "mine").spec.provenance.recipe == "mine"
+
+
+# Interruption
+
+
+def wait_for(stream, words):
+    for line in stream:
+        if words in line:
+            return
+    pytest.fail(f"the process ended before it said {words!r}")
+
+
+def test_ctrl_c_leaves_nothing_half_written(trained, start, old, tree, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACECTL_HOME", str(trained.home))
+    (tmp_path / "slow.toml").write_text(SLOW)
+    before = tree(old)
+    process = start("train", tmp_path / "slow.toml", "--data", trained.data, "--out", old, "--force", "--device", "cpu")
+    wait_for(process.stderr, "features by efficientnet_lite0: 36")
+    threading.Event().wait(1)  # into the epochs
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "facectl: interrupted"
+    assert "Traceback" not in err
+    assert out == ""
+    assert tree(old) == before
+    # On a slow machine there is a checkpoint by then.
+    assert {path.name for path in old.parent.iterdir()} <= {"old", "old.unfinished"}
+
+
+def test_a_killed_process_is_resumed_to_the_end_of_an_uninterrupted_one(uneven, facectl, start, tmp_path, monkeypatch):
+    """One stage on features and one on pixels, ended by a real Ctrl-C in the second."""
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
+    recipe = tmp_path / "two.toml"
+    recipe.write_text(TWO)
+    words = ["train", recipe, "--data", uneven, "--device", "cpu", "--no-report"]
+    broken, whole = tmp_path / "broken" / "two", tmp_path / "whole" / "two"
+    process = start(*words, "--out", broken, "-v")
+    wait_for(process.stderr, "all, epoch 4:")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "facectl: interrupted"
+    assert [path.name for path in broken.parent.iterdir()] == ["two.unfinished"]
+    assert facectl(*words, "--out", broken, "--quiet").code == 2
+    resumed = facectl(*words, "--out", broken, "--resume", "-v")
+    assert resumed.code == 0, resumed.err
+    assert "head, epoch 1:" not in resumed.err
+    assert facectl(*words, "--out", whole, "--quiet").code == 0
+    assert [path.name for path in broken.parent.iterdir()] == ["two"]
+    ours, theirs = (read_run(folder).model().get_weights() for folder in (broken, whole))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_two_at_once_in_one_folder_are_refused_and_the_first_is_unharmed(uneven, facectl, start, tmp_path, monkeypatch):
+    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
+    (tmp_path / "slow.toml").write_text(SLOW.replace("1000000", "100"))
+    words = ["train", tmp_path / "slow.toml", "--data", uneven, "--out", tmp_path / "runs" / "new", "--device", "cpu"]
+    process = start(*words, "--no-report", "-v")
+    wait_for(process.stderr, "head, epoch 1:")
+    for more in ((), ("--force",)):
+        done = facectl(*words, "--quiet", *more)
+        assert done.code == 2
+        assert "another training is at work there" in done.error()
+    assert process.poll() is None
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["new"]
+    assert read_run(tmp_path / "runs" / "new").model()
