@@ -41,7 +41,7 @@ def tables() -> str:
 def _backbones(figures: dict[str, Any]) -> list[str]:
     """Show each backbone's frozen features on the twenty animals, best first."""
     lines = [
-        f"The same animals by a softmax layer on the frozen features of each backbone, {figures['folds']} folds pooled:",
+        f"The same animals, a softmax layer on the frozen features of each backbone, {figures['folds']} folds pooled:",
         "",
         "| backbone | input | top-1 | 95 % interval |",
         "| --- | --- | --- | --- |",
