@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from common import keep, test_data, train
+from facectl_runtime.home import home
 from facectl_runtime.labelled import class_folders, content_hash
 from facectl_runtime.output import columns
 from facectl_runtime.spec import InputSpec
 from facectl_trainer.backbones import backbone
 from facectl_trainer.data.cache import FeatureCache
-from facectl_trainer.features import BATCH, extract
+from facectl_trainer.features import BATCH, Extractor
 from facectl_trainer.model import begins_at, halve, pretrained
 from facectl_trainer.recipe import load_recipe
 from facectl_trainer.weights import locate
@@ -56,7 +57,8 @@ def _against_bare(name: str) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             cache = FeatureCache("benchmark", Path(folder, "features.sqlite"))
             hashes = {image.path: content_hash(root / image.path) for image in images}
-            extract(trunk, spec, root, images, hashes, cache, lambda _: None)
+            rows = np.zeros((len(images), 1, halves.size), np.float32)
+            Extractor(trunk, spec, root, hashes, cache).extract(images, rows, lambda _: None)
 
     bare()
     times = [(_seconds(bare), _seconds(whole)) for _ in range(PAIRS)]
@@ -67,8 +69,9 @@ def _against_bare(name: str) -> dict[str, float]:
 
 def _data_to_head() -> tuple[float, float]:
     data = test_data("lfw")
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["FACECTL_HOME"] = home
+    os.environ.setdefault("FACECTL_WEIGHTS_DIR", str(home() / "weights"))
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FACECTL_HOME"] = folder
         cold, warm = (_seconds(lambda: train("lfw10", "--data", data)) for _ in range(2))
     return cold, warm
 

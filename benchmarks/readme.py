@@ -29,8 +29,9 @@ def tables() -> str:
         size_mb = "" if one["bytes"] is None else f"{one['bytes'] / 1e6:.2f}"
         lines.append(f"| {name} | {one['top1']:.4f} | {low:.4f} to {high:.4f} | {agreement} | {size_mb} |")
     lines += ["", *_backbones(_read("backbones")), "", *_recipes()]
+    extraction = _extraction(_read("features")) if _measured("features") else []
     lines += ["", "| what | measured | against | ratio |", "| --- | --- | --- | --- |"]
-    lines += ["| " + " | ".join(row) + " |" for row in [*_speed(cold, folder), *_extraction(_read("features"))]]
+    lines += ["| " + " | ".join(row) + " |" for row in [*_speed(cold, folder), *extraction]]
     lines += [
         "",
         f"`facectl[cpu]` downloads {size['downloaded_mb']:.0f} MB and takes {size['installed_mb']:.0f} MB on disk.",
@@ -62,7 +63,7 @@ def _recipes() -> list[str]:
         "| --- | --- | --- | --- |",
     ]
     for name, photographs in PHOTOGRAPHS.items():
-        for one in _read(name)["variants"].values():
+        for one in _read(name)["variants"].values() if _measured(name) else ():
             spread = "" if one["spread"] is None else f" ± {one['spread']:.4f}"
             lines.append(f"| {photographs} | {one['what'].rstrip('.')} | {one['mean']:.4f}{spread} | {one['n']} |")
     return lines
@@ -119,6 +120,10 @@ def _speed(cold: dict[str, Any], folder: dict[str, Any]) -> list[tuple[str, str,
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
+
+
+def _measured(name: str) -> bool:
+    return (OUT / f"{name}.json").is_file()
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -43,7 +43,17 @@ def test_json_says_what_was_trained(mine, train, uneven, tmp_path):
     done = train(uneven, recipe=mine)
     assert done.err == ""
     said = done.json()
-    assert set(said) == {"run", "device", "device_requested", "images", "epochs", "left_out", "test", "calibration"}
+    assert set(said) == {
+        "run",
+        "device",
+        "device_requested",
+        "images",
+        "epochs",
+        "left_out",
+        "test",
+        "begun_from",
+        "calibration",
+    }
     assert (said["device"], said["epochs"], said["left_out"]) == ("cpu", 2, {})
     assert sum(said["images"].values()) == 24
     assert said["test"]["n"] == said["images"]["test"]

@@ -1,6 +1,8 @@
 """`facectl weights` says what there is and where, and fetches what is asked for."""
 
+import dataclasses
 import hashlib
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -103,22 +105,70 @@ def test_offline_by_option_or_environment(facectl, site, folder, monkeypatch):
 
 
 @pytest.mark.usefixtures("site")
-def test_list_as_a_table(facectl, folder):
+def test_list_as_a_table(facectl, folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent.parent))
     facectl("weights", "pull", "one_net", "-q")
     ran = facectl("weights", "list")
     assert (ran.code, ran.err) == (0, "")
-    head, one, torch, face = (line.split() for line in ran.out.splitlines())
-    assert head == ["backbone", "weights", "MB", "licence", "file", "digest", "where"]
-    assert one == ["one_net", "imagenet", "0.0", "MIT", "imagenet.h5", "checked", str(folder / "imagenet.h5")]
-    assert " ".join(torch[5:]) == "not here: put it into FACECTL_WEIGHTS_DIR"
-    assert " ".join(face[5:]) == "not here: facectl weights pull two_net:face"
+    assert ran.out.splitlines() == [
+        "backbone  weights    MB  licence  state",
+        "one_net   imagenet  0.0  MIT      checked",
+        "    ~/home/weights/imagenet.h5",
+        "two_net   torch     0.0  MIT      by hand",
+        "    torch.h5",
+        "two_net   face      0.0  MIT      not here",
+        "    facectl weights pull two_net:face",
+        "by hand: put it into ~/home/weights or into the folder that FACECTL_WEIGHTS_DIR",
+        "  names",
+        "without weights, trained from scratch: plain_net",
+    ]
+
+
+def test_list_fits_eighty_columns(facectl, monkeypatch, tmp_path):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ran = facectl("weights", "list")
+    assert max(map(len, ran.out.splitlines())) <= 80
+    said, _, bare = ran.out.splitlines()[-1].partition(": ")
+    assert (said, set(bare.split(", "))) == ("without weights, trained from scratch", {"convnet", "convnet_bn"})
+
+
+def test_list_gives_the_size_of_a_file_that_is_here(facectl, folder, monkeypatch):
+    content = bytes(1_500_000)
+    known = dataclasses.replace(weights_of(content), size=0)
+    monkeypatch.setitem(BACKBONES, "own_net", SimpleNamespace(name="own_net", weights=(known,)))
+    assert "own_net" in facectl("weights", "list").out
+    folder.mkdir(parents=True)
+    (folder / known.file).write_bytes(content)
+    row = next(line for line in facectl("weights", "list").out.splitlines() if line.startswith("own_net"))
+    assert row.split() == ["own_net", "imagenet", "1.5", "MIT", "checked"]
+
+
+@pytest.mark.usefixtures("site")
+def test_a_wrong_file_is_said_by_list_and_replaced_by_pull(facectl, folder, tmp_path, monkeypatch):
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    facectl("weights", "pull", "one_net", "-q")
+    monkeypatch.setenv("FACECTL_WEIGHTS_DIR", str(chosen))
+    (chosen / "imagenet.h5").write_bytes(TWO)
+    listed, refused = facectl("weights", "list"), facectl("weights", "pull", "one_net")
+    assert (listed.code, refused.code, refused.out) == (5, 5, "")
+    for said in (" ".join(listed.out.split()), refused.error()):
+        assert f"the file is damaged or another version: {chosen / 'imagenet.h5'} (" in said
+        assert "facectl weights pull --force one_net replaces it" in said
+    ran = facectl("weights", "pull", "--force", "one_net")
+    came = f"fetched from {folder / 'imagenet.h5'}, in place of a wrong file: {chosen / 'imagenet.h5'}"
+    assert ran.out.splitlines()[0] == f"one_net: imagenet (MIT), {came}"
+    assert facectl("weights", "list").code == 0
 
 
 @pytest.mark.usefixtures("site")
 def test_list_as_json(facectl, folder):
     facectl("weights", "pull", "one_net", "-q")
     (folder / "face.h5").write_bytes(ONE)
-    one, torch, face = facectl("weights", "list", "--json").json()
+    ran = facectl("weights", "list", "--json")
+    assert ran.code == 5
+    one, torch, face = json.loads(ran.out)
     sha256 = hashlib.sha256(ONE).hexdigest()
     assert one == {
         "backbone": "one_net",
@@ -134,7 +184,7 @@ def test_list_as_json(facectl, folder):
     }
     assert (torch["path"], torch["sha256"]) == (None, None)
     assert face["path"] is None
-    assert sha256 in face["error"]
+    assert sha256[:12] in face["error"]
     assert "WRONG" in facectl("weights", "list").out
 
 

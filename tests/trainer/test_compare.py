@@ -58,6 +58,11 @@ def test_the_table_has_a_line_a_run(runs):
     assert "+0.167" in lines[2]
 
 
+def test_equal_accuracies_differ_by_a_zero_without_a_sign(runs, tmp_path):
+    same = draw_run(tmp_path / "same", runs[0].parent / "data", LABELS, each=4, wrong=[0, 1, 5, 9], folders=FOLDERS)
+    assert " 0.000 (" in table(comparison([runs[0], same]))
+
+
 def test_two_runs_of_one_name_are_told_apart_by_their_folders(runs, tmp_path):
     twin = draw_run(tmp_path / "plain", tmp_path / "data", LABELS, each=4, folders=FOLDERS)
     assert [row.name for row in comparison([runs[0], twin]).rows] == [str(runs[0]), str(twin)]
@@ -83,6 +88,8 @@ def test_a_page_that_is_there_is_replaced_only_when_asked(runs, tmp_path):
     assert out.read_text() == "mine"
     write_compare(runs, out, force=True)
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+    with pytest.raises(ModelError, match="not a run folder"):  # which is said before what stands in the way
+        write_compare([runs[0], tmp_path], out)
     with pytest.raises(UsageError, match="a folder"):
         write_compare(runs, tmp_path)
 

@@ -75,7 +75,6 @@ def test_everything_left_out_has_its_reason_in_whatever_order(read, data):
     ]
     expected = {
         "a.jpg": "under 2 labels, OLD and YOUNG",
-        "b.jpg": "2 rows alike, taken as one",
         "c.png": "no label",
         "gone.jpg": "no such image",
         "e.jpg": "fits 2 files, one/e.jpg and two/e.jpg",

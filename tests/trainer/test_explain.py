@@ -109,6 +109,19 @@ def test_layers_are_chosen_where_there_are_maps():
     assert explain.default_layers(tiny_model(3)) == explain.Layers("lower", "upper")
 
 
+def test_the_upper_layer_is_the_last_of_5_by_5_that_no_branch_goes_around():
+    from tf_keras import layers
+
+    image = layers.Input((32, 32, 3), dtype="uint8")
+    x = layers.Conv2D(2, 3, 4, padding="same", name="fine")(layers.Rescaling(1 / 255)(image))
+    branches = [layers.Conv2D(2, 1, name="branch")(layers.ReLU(name="fine_relu")(x)), layers.ReLU(name="around")(x)]
+    x = layers.Conv2D(2, 3, 2, name="coarse")(layers.ZeroPadding2D(name="pad")(layers.Add(name="joint")(branches)))
+    model = tf_keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert explain.default_layers(model).upper == "joint"
+    assert [explain.map_size(model, layer) for layer in ("joint", "coarse")] == ["8 × 8", "4 × 4 (coarse)"]
+    assert explain.default_layers(tiny_model(2, side=8)).upper == "upper"  # none is finer
+
+
 def test_a_layer_that_is_not_there_and_one_without_maps_are_refused(planted):
     with pytest.raises(UsageError, match=r"no layer 'colour'; did you mean 'colours'\?; there are colours, cells"):
         explain.grad_cam(detector(), planted, 0, "colour")

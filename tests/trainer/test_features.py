@@ -10,7 +10,7 @@ from facectl_runtime.labelled import class_folders, content_hash
 from facectl_runtime.spec import InputSpec, Squash
 from facectl_trainer.augment import CopiesPlan, apply, copies
 from facectl_trainer.data.cache import FeatureCache
-from facectl_trainer.features import BATCH, ORIGINAL, extract
+from facectl_trainer.features import BATCH, ORIGINAL, Extractor
 from tiny_network import full_disk
 
 SPEC = InputSpec(8, 6, Squash())
@@ -42,16 +42,11 @@ class Work:
         self.images = class_folders(folder)
         self.hashes = {image.path: content_hash(folder / image.path) for image in self.images}
         self.trunk, self.steps = Means(), []
-        self.all, self.errors = extract(
-            self.trunk,
-            SPEC,
-            folder,
-            self.images,
-            self.hashes,
-            FeatureCache("means", cache),
-            self.steps.append,
-            changes,
-        )
+        rows = np.zeros((len(self.images), len(changes), 6), np.float32)
+        extractor = Extractor(self.trunk, SPEC, folder, self.hashes, FeatureCache("means", cache), changes)
+        self.errors = extractor.extract(self.images, rows, self.steps.append)
+        paths = [image.path for image in self.images]
+        self.all = {path: row for path, row in zip(paths, rows, strict=True) if path not in self.errors}
         self.found = {path: vectors[0] for path, vectors in self.all.items()}
         self.seen = self.trunk.seen
 
@@ -173,3 +168,8 @@ def test_copies_are_kept_like_any_features(folder, cache):
     for path, vectors in second.all.items():
         np.testing.assert_array_equal(vectors, first.all[path])
     assert Work(folder, cache).seen == 0  # the original is the same, with copies or without
+
+
+def test_what_is_known_of_an_image_is_not_computed_again_for_its_other_copies(folder, cache):
+    Work(folder, cache)
+    assert Work(folder, cache, SHIFTED).seen == 5 * 80

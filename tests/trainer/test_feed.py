@@ -73,7 +73,7 @@ def test_a_batch_is_the_images_asked_for():
 
 def test_an_augmented_model_sees_the_images_that_the_transforms_make():
     tf_keras = pytest.importorskip("tf_keras")
-    from facectl_trainer.feed import augmented
+    from facectl_trainer.feed import trained_on_pixels
 
     plan = AugmentPlan(rotation=30, shift=0.2, flip=True, fill="constant")
     feed = photographs(plan)
@@ -82,6 +82,6 @@ def test_an_augmented_model_sees_the_images_that_the_transforms_make():
     image = tf_keras.layers.Input((8, 8, 3), dtype="uint8")
     model = tf_keras.Model(image, tf_keras.layers.Flatten()(tf_keras.layers.Rescaling(1.0)(image)))
     expected = np.stack([apply(one[None], change, "constant")[0] for one, change in zip(pixels, changes, strict=True)])
-    met = augmented(model, plan).predict_on_batch([pixels, changes])
+    met = trained_on_pixels(model, 0, plan).predict_on_batch([pixels, changes])
     np.testing.assert_array_equal(met, expected.reshape(4, -1))
     assert (expected != pixels).any()

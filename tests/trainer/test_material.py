@@ -34,12 +34,12 @@ def work(uneven, monkeypatch):
     hashes = {image.path: content_hash(uneven / image.path) for image in images}
     parts = {"train": images[4:20], "val": images[:4], "test": images[20:]}
     seen = []
-    extract = material.extract
+    extractor = material.Extractor
 
     def spied(trunk, *rest):
-        return extract(lambda pixels: (seen.append(len(pixels)), trunk(pixels))[1], *rest)
+        return extractor(lambda pixels: (seen.append(len(pixels)), trunk(pixels))[1], *rest)
 
-    monkeypatch.setattr(material, "extract", spied)
+    monkeypatch.setattr(material, "Extractor", spied)
 
     def make(changes=None, augment=None, spec=SPEC, device="cpu"):
         return Material(uneven, spec, hashes, LABELS, changes, augment, device, True)
@@ -47,18 +47,23 @@ def work(uneven, monkeypatch):
     return make, parts, seen, images
 
 
+def all_rows(feed, part):
+    vectors, examples = feed.rows[part]
+    return vectors[examples]
+
+
 def test_a_stage_on_vectors_is_fed_what_the_trunk_makes_of_its_images(model, work, uneven):
     make, parts, seen, _ = work
     feed = make().feed(model, stage("head"), parts)
     assert isinstance(feed, Vectors)
-    assert [len(feed.rows[part]) for part in ("train", "val", "test")] == [16, 4, 4]
+    assert [len(all_rows(feed, part)) for part in ("train", "val", "test")] == [16, 4, 4]
     assert sum(seen) == 24
     pixels = np.stack([load(uneven / image.path, SPEC) for image in parts["test"]])
     expected = tf_keras.Model(model.input, model.get_layer("features").output).predict_on_batch(pixels)
-    np.testing.assert_allclose(feed.rows["test"], expected, atol=1e-6)
+    np.testing.assert_allclose(feed.inputs("test", slice(0, 4))[0], expected, atol=1e-6)
     assert feed.truth["test"].tolist() == [LABELS.index(image.label) for image in parts["test"]]
     (batch,) = feed.examples(np.array([3, 1]), np.random.default_rng(0))
-    np.testing.assert_array_equal(batch, feed.rows["train"][[3, 1]])
+    np.testing.assert_array_equal(batch, all_rows(feed, "train")[[3, 1]])
 
 
 def test_nothing_is_computed_twice_by_one_run_nor_by_the_next(model, work):
@@ -89,7 +94,7 @@ def test_training_uses_every_copy_and_val_and_test_none(model, work):
     one = make(CopiesPlan(shift=3, flip=True))
     one.unreadable(model, stage("head"), images)
     feed = one.feed(model, stage("head"), parts)
-    assert [len(feed.rows[part]) for part in ("train", "val", "test")] == [6 * 16, 4, 4]
+    assert [len(all_rows(feed, part)) for part in ("train", "val", "test")] == [6 * 16, 4, 4]
     assert [len(feed.truth[part]) for part in ("train", "val", "test")] == [6 * 16, 4, 4]
     assert feed.truth["train"].tolist() == [LABELS.index(i.label) for i in parts["train"] for _ in range(6)]
     computed = sum(seen)
@@ -107,7 +112,7 @@ def test_copies_are_the_same_for_pixels_as_for_vectors(model, work):
     made = trunk.predict_on_batch(every)
     # copy by copy there, image by image here
     order = np.arange(96).reshape(16, 6).T.ravel()
-    np.testing.assert_allclose(made, vectors.rows["train"][order], atol=1e-5)
+    np.testing.assert_allclose(made, all_rows(vectors, "train")[order], atol=1e-5)
     np.testing.assert_array_equal(pixels.truth["train"], vectors.truth["train"][order])
 
 
@@ -138,6 +143,6 @@ def test_a_full_disk_costs_the_cache_and_not_the_vectors(model, work, capsys, mo
 
     monkeypatch.setattr(FeatureCache, "put", full)
     feed = make().feed(model, stage("head"), parts)
-    assert len(feed.rows["train"]) == 16
-    assert np.isfinite(feed.rows["train"]).all()
+    assert len(all_rows(feed, "train")) == 16
+    assert np.isfinite(all_rows(feed, "train")).all()
     assert "going on without it" in capsys.readouterr().err

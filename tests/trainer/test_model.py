@@ -90,7 +90,7 @@ def test_training_a_tail_on_kept_vectors_is_training_the_whole_with_its_trunk_fr
         if on_vectors:
             halves = halve(model, first)
             rows = halves.flat(listed(halves.trunk.predict_on_batch(pixels)))
-            feed = Vectors(halves, dict.fromkeys(truth, rows), truth)
+            feed = Vectors(halves, dict.fromkeys(truth, (rows, np.arange(len(rows)))), truth)
         else:
             feed = Photographs(model, model, dict.fromkeys(truth, pixels), truth, None)
         steps = Steps(feed.trained, plan, tf_distribute())

@@ -1,4 +1,4 @@
-"""Photographs decoded once, on disk and not in memory."""
+"""Photographs decoded once: many of them on disk, and not in memory."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from facectl_runtime.errors import UsageError
 from facectl_runtime.image import load
 from facectl_runtime.labelled import class_folders
 from facectl_runtime.spec import InputSpec, Squash
+from facectl_trainer import pixels
 from facectl_trainer.pixels import decode, room
 from tiny_network import full_disk
 
@@ -16,6 +17,7 @@ SPEC = InputSpec(20, 16, Squash())
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
     monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(pixels, "_IN_MEMORY", 1)  # all of it is much
     return tmp_path / "home"
 
 
@@ -31,8 +33,8 @@ def test_every_photograph_gets_its_own_pixels_and_the_damaged_are_named(folder):
     found, errors = decode(folder, images, SPEC, steps.append)
     assert set(errors) == {"red/00.png", "red/33.png"}
     assert sum(steps) == len(found) + 2 == 45
-    for path, pixels in found.items():
-        np.testing.assert_array_equal(pixels, load(folder / path, SPEC))
+    for path, met in found.items():
+        np.testing.assert_array_equal(met, load(folder / path, SPEC))
 
 
 def test_nothing_of_it_stays_on_the_disk(folder, place):

@@ -1,10 +1,13 @@
 """Recipes are read strictly, and a mistake in one is named with what was probably meant."""
 
+from pathlib import Path
+
 import pytest
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
-from facectl_trainer.backbones import BACKBONES
+from facectl_trainer.backbones import BACKBONES, backbone
+from facectl_trainer.model import assemble, begins_at
 from facectl_trainer.recipe import load_recipe, names, variants
 
 WHOLE = """
@@ -220,3 +223,16 @@ def test_an_unknown_name_is_suggested():
     with pytest.raises(UsageError, match=r"no recipe 'zo'; did you mean 'zoo'\?; there are .*zoo.*\.toml") as caught:
         load_recipe("zo")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_recipes_of_the_page_fit_their_networks(tmp_path, number):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    text = page.split("```toml\n")[number + 1].split("```")[0]
+    path = tmp_path / "mine.toml"
+    path.write_text(text.replace("side = 224", "side = 64"))
+    for variant in (None, *variants(str(path))):
+        recipe = load_recipe(str(path), variant)[1]
+        body = backbone(recipe.backbone)
+        model = assemble(body, recipe, 2, body.preprocess)
+        assert all(begins_at(model, stage.train) >= 0 for stage in recipe.stages)

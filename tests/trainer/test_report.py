@@ -1,5 +1,6 @@
 """The report of a run: a page that opens alone, and pictures beside it."""
 
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -12,7 +13,9 @@ from facectl_runtime.errors import ModelError
 tf_keras = pytest.importorskip("tf_keras")
 pytest.importorskip("matplotlib")
 
+from facectl_trainer.reports.measured import headline  # noqa: E402
 from facectl_trainer.reports.report import write_report  # noqa: E402
+from facectl_trainer.reports.results import read_results  # noqa: E402
 
 HOSTILE = ['<script>alert("1")</script>', "a & b's", "$x_1$ \\ %"]
 PICTURES = {"learning-curves", "confusion", "reliability", "composition", "examples", "test-images", "mistakes",
@@ -76,10 +79,19 @@ def test_the_sections_come_in_order_and_each_is_linked(page):
 def test_the_headline_says_how_good_on_how_many_and_what_next(page):
     text = " ".join(page.text)
     assert "77.8 %" in text
+    assert "always the commonest class: 33.3 %" in text
     assert "of 9 test images" in text
     assert "facectl export run" in text
     assert "efficientnet_lite0" in text
     assert "2026-01-02" in text
+
+
+def test_the_headline_names_the_licence_of_the_weights(tmp_path):
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=1)
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["provenance"]["weights_licence"] = "unknown"
+    (folder / "spec.json").write_text(json.dumps(spec))
+    assert "pretrained weights, licence unknown" in headline(read_results(folder))
 
 
 def test_the_same_pictures_stand_beside_the_page(hostile):

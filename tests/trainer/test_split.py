@@ -104,7 +104,7 @@ def test_the_folds_test_on_every_image_once(numbers, count, seed):
 
 def test_a_fold_that_leaves_too_few_to_train_on_is_refused():
     images, hashes = make({"a": range(3)})
-    with pytest.raises(UsageError, match=r"class a has 3 .* this fold tests on 2 of them"):
+    with pytest.raises(UsageError, match=r"class a: 3 .* this fold tests on 2 of them"):
         split(images, hashes, **SHARES, seed=0, fold=Fold(2, 2))
 
 
@@ -117,7 +117,7 @@ def test_a_fold_without_a_test_image_is_refused():
 @pytest.mark.parametrize("numbers", [[1], [1, 2], [1, 1, 2, 2]])
 def test_a_class_with_too_few_different_images_is_named(numbers):
     images, hashes = make({"plenty": range(9), "poor": numbers})
-    with pytest.raises(UsageError, match=f"class poor has {len(set(numbers))} usable images"):
+    with pytest.raises(UsageError, match=f"class poor: {len(set(numbers))} different images"):
         split(images, hashes, **SHARES, seed=0)
 
 

@@ -67,18 +67,27 @@ def test_the_same_batches_give_what_keras_gives(plan):
     assert sum(each.n for each in last) == sum(each.weight for each in last) == 22
 
 
-def test_an_example_that_weighs_twice_counts_like_two():
-    """Without batch norm, which sees examples and not weights."""
+def test_weights_move_a_batch_by_their_sum_over_its_count_as_in_keras():
+    """So that a batch without a rare class moves little. Without batch norm, which sees examples and not weights."""
     layers, plan = tf_keras.layers, stage(optimizer="sgd", rate=0.5)
     results = []
-    for chosen, weights in (([0, 1, 2], [2, 1, 1]), ([0, 0, 1, 2], [1, 1, 1, 1])):
+    for chosen, weights in (([0, 1, 2, 3], [2, 0.5, 0.5, 1]), ([0, 0, 0, 0, 1, 2, 3, 3], [1] * 8)):
         tf_keras.utils.set_random_seed(1)
         model = tf_keras.Sequential([layers.Dense(3, "softmax", input_shape=(5,))])
         steps = Steps(model, plan, tensorflow().distribute.get_strategy())
         sums = steps.train([INPUTS[chosen]], TRUTH[chosen], np.array(weights, np.float32))
-        results.append((model.get_weights()[0], sums.loss, sums.weight))
+        results.append((model.get_weights()[0], sums.loss / len(chosen), sums.weight / len(chosen)))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-6)
     assert results[0][1:] == pytest.approx(results[1][1:])
+    tf_keras.utils.set_random_seed(1)
+    model = tf_keras.Sequential([layers.Dense(3, "softmax", input_shape=(5,))])
+    model.compile(tf_keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    model.train_on_batch(INPUTS[:4], TRUTH[:4], sample_weight=np.array([2, 0.1, 0.1, 0.1], np.float32))
+    tf_keras.utils.set_random_seed(1)
+    ours = tf_keras.Sequential([layers.Dense(3, "softmax", input_shape=(5,))])
+    steps = Steps(ours, plan, tensorflow().distribute.get_strategy())
+    steps.train([INPUTS[:4]], TRUTH[:4], np.array([2, 0.1, 0.1, 0.1], np.float32))
+    np.testing.assert_allclose(ours.get_weights()[0], model.get_weights()[0], atol=1e-6)
 
 
 def test_what_is_frozen_stays():

@@ -229,7 +229,7 @@ def test_a_name_that_is_no_text_is_left_out_and_one_in_any_script_is_not(photogr
     out = tmp_path / "runs" / "new"
     done = facectl("train", "zoo", "--data", data, "--out", out, "--epochs", 2, "--device", "cpu", "--no-report")
     assert done.code == 0
-    assert "left out: green/\N{REPLACEMENT CHARACTER}.png: its name is not UTF-8; rename it\n" in done.out
+    assert "left out: 1: green/\N{REPLACEMENT CHARACTER}.png: its name is not UTF-8; rename it\n" in done.err
     assert f"facectl export {out}" in done.out
     assert "device: cpu (asked for: cpu)" in done.err
     kept = read_run(out)

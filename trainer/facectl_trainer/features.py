@@ -1,6 +1,7 @@
 """Features: what a frozen trunk makes of photographs and their copies, computed once and kept by content."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,46 +19,65 @@ Features = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 BATCH = 32
 ORIGINAL = copies(CopiesPlan(), 1)
+_AT_ONCE = 2**25
+"""Values held in memory beside those written: 128 MiB."""
 
 
-def extract(
-    trunk: Callable[[Pixels], Features],
-    spec: InputSpec,
-    root: Path,
-    images: Sequence[Image],
-    hashes: Mapping[str, str],
-    cache: FeatureCache,
-    advance: Callable[[int], None],
-    changes: Sequence[tuple[str, Transforms]] = ORIGINAL,
-) -> tuple[dict[str, list[Features]], dict[str, str]]:
-    """Compute the features that the cache does not hold, of every image in each of its copies.
+@dataclass(frozen=True)
+class Extractor:
+    """Computes features that the cache does not hold."""
 
-    `trunk` makes N × d float32 of N × H × W × 3 pixels; `hashes` gives the content of each path. Gives
-    ({path: one vector a copy}, {path: error} of the images that cannot be read).
-    """
-    names = [name for name, _ in changes]
-    known = cache.get(_key(hashes[item.path], name) for item in images for name in names)
+    trunk: Callable[[Pixels], Features]
+    """Makes N × d of N × H × W × 3."""
+    spec: InputSpec
+    root: Path
+    hashes: Mapping[str, str]
+    """The content of each path."""
+    cache: FeatureCache
+    changes: Sequence[tuple[str, Transforms]] = tuple(ORIGINAL)
+    """Each copy's name and transform."""
 
-    def whole(item: Image) -> bool:
-        return all(_key(hashes[item.path], name) in known for name in names)
+    def extract(self, images: Sequence[Image], out: Features, advance: Callable[[int], None]) -> dict[str, str]:
+        """Write the features of every image in each of its copies into `out`, N × copies × d.
 
-    missing = {hashes[item.path]: item for item in images if not whole(item)}
-    advance(sum(whole(item) for item in images))
-    errors: dict[str, str] = {}
-    for batch in decode_ahead(missing.values(), lambda item: load_image(root / item.path, spec), BATCH, eager=False):
-        errors |= {hashes[item.path]: str(error) for item, error in batch if isinstance(error, ImageError)}
-        contents = [hashes[item.path] for item, pixels in batch if not isinstance(pixels, ImageError)]
-        if contents:
-            pixels = np.stack([pixels for _, pixels in batch if not isinstance(pixels, ImageError)])
-            for name, change in changes:
-                vectors = trunk(apply(pixels, change) if name else pixels)
-                fresh = {_key(content, name): vector for content, vector in zip(contents, vectors, strict=True)}
-                cache.put(fresh)
-                known |= fresh
-        advance(len(batch))
-    found = {item.path: [known[_key(hashes[item.path], name)] for name in names] for item in images if whole(item)}
-    return found, {item.path: errors[hashes[item.path]] for item in images if hashes[item.path] in errors}
+        Gives {path: error} of the images that cannot be read; their rows stay as they were.
+        """
+        errors: dict[str, str] = {}
+        step = min(max(_AT_ONCE // max(out[0].size, 1), BATCH), 4096) if len(out) else 1
+        for start in range(0, len(images), step):
+            some = images[start : start + step]
+            known = self.cache.get(key for item in some for key in self._keys(item.path))
+            missing = {self.hashes[item.path]: item for item in some if not known.keys() >= set(self._keys(item.path))}
+            advance(len(some) - len(missing))
+            unreadable = self._compute(list(missing.values()), known, advance)
+            for number, item in enumerate(some, start):
+                if self.hashes[item.path] in unreadable:
+                    errors[item.path] = unreadable[self.hashes[item.path]]
+                else:
+                    out[number] = [known[key] for key in self._keys(item.path)]
+        return errors
 
+    def _keys(self, path: str) -> list[str]:
+        content = self.hashes[path]
+        return [f"{content}:{name}" if name else content for name, _ in self.changes]
 
-def _key(content: str, copy: str) -> str:
-    return f"{content}:{copy}" if copy else content
+    def _compute(
+        self, images: Sequence[Image], known: dict[str, Features], advance: Callable[[int], None]
+    ) -> dict[str, str]:
+        """Add what is missing to `known`; gives {content: error}."""
+        errors: dict[str, str] = {}
+        for batch in decode_ahead(
+            images, lambda item: load_image(self.root / item.path, self.spec), BATCH, eager=False
+        ):
+            errors |= {self.hashes[item.path]: str(error) for item, error in batch if isinstance(error, ImageError)}
+            good = [(item.path, pixels) for item, pixels in batch if not isinstance(pixels, ImageError)]
+            for number, (name, change) in enumerate(self.changes):
+                lacking = [(key, pixels) for path, pixels in good if (key := self._keys(path)[number]) not in known]
+                if lacking:
+                    stacked = np.stack([pixels for _, pixels in lacking])
+                    vectors = self.trunk(apply(stacked, change) if name else stacked)
+                    fresh = dict(zip((key for key, _ in lacking), vectors, strict=True))
+                    self.cache.put(fresh)
+                    known |= fresh
+            advance(len(batch))
+        return errors

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from facectl_runtime.labelled import Part
 from facectl_trainer.augment import AugmentPlan, affine, transforms
 from facectl_trainer.calibrate import Truth
-from facectl_trainer.model import Halves
+from facectl_trainer.model import Halves, halve
 from facectl_trainer.recipe import Balance
 
 Indices = npt.NDArray[np.intp]
@@ -44,8 +44,8 @@ class Vectors:
     """What a frozen trunk makes of each image, for the tail."""
 
     halves: Halves
-    rows: Mapping[Part, npt.NDArray[np.float32]]
-    """N × size."""
+    rows: Mapping[Part, tuple[npt.NDArray[np.float32], Indices]]
+    """Vectors, M × size, and which of them are the part's examples."""
     truth: Mapping[Part, Truth]
 
     @property
@@ -60,11 +60,15 @@ class Vectors:
 
     def examples(self, chosen: Indices, random: np.random.Generator) -> Arrays:  # noqa: ARG002  # nothing is random
         """Give the tensors between trunk and tail."""
-        return list(self.halves.parted(self.rows["train"][chosen]))
+        return self._tensors("train", chosen)
 
     def inputs(self, part: Part, chosen: slice) -> Arrays:
         """Give the tensors between trunk and tail."""
-        return list(self.halves.parted(self.rows[part][chosen]))
+        return self._tensors(part, chosen)
+
+    def _tensors(self, part: Part, chosen: Indices | slice) -> Arrays:
+        vectors, examples = self.rows[part]
+        return list(self.halves.parted(vectors[examples[chosen]]))
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Photographs:
     judged: Any
     """uint8 N × H × W × 3 → probabilities."""
     trained: Any
-    """The same, or `augmented` of it."""
+    """What `trained_on_pixels` makes of it."""
     pixels: Mapping[Part, Sequence[npt.NDArray[np.uint8]]]
     truth: Mapping[Part, Truth]
     augment: AugmentPlan | None
@@ -91,13 +95,25 @@ class Photographs:
         return [np.stack(self.pixels[part][chosen])]
 
 
-def augmented(model: Any, plan: AugmentPlan) -> Any:
-    """Put the affine layer before a model: [pixels, transforms N × 8] → probabilities."""
+def trained_on_pixels(model: Any, first: int, plan: AugmentPlan | None) -> Any:
+    """Make the network that a stage trains on pixels, from its layer of index `first` on.
+
+    With a plan it takes [pixels, transforms N × 8]. The trunk below `first` answers as it will when it is used: its
+    dropout, if it has any, rests.
+    """
     import tf_keras
 
+    if not first and plan is None:
+        return model
     image = tf_keras.layers.Input(model.input.shape[1:], dtype="uint8")
     change = tf_keras.layers.Input((8,), dtype="float32")
-    return tf_keras.Model([image, change], model(affine(plan.fill)([image, change])))
+    x = affine(plan.fill)([image, change]) if plan else image
+    if first:
+        halves = halve(model, first)
+        answer = halves.tail(halves.trunk(x, training=False))
+    else:
+        answer = model(x)
+    return tf_keras.Model([image, change] if plan else image, answer)
 
 
 def order(
@@ -106,7 +122,7 @@ def order(
     """Give an epoch's examples in random order, and the weight of each in the loss.
 
     With `class_weights`, an example weighs N / (classes × its class's count). With `sampling`, every class is drawn
-    equally often, N in all: rare ones are repeated, and each round of a class is a new permutation.
+    equally often, N / classes times, rounded up: rare ones are repeated, each round of them in a new order.
     """
     n = len(truth)
     if balance != "sampling":

@@ -70,11 +70,14 @@ def fit_stage(
     best: list[Any] | None,
     hooks: Hooks,
 ) -> None:
-    """Train `steps.network` from `position` on, and leave it with the weights of its best epoch on val.
+    """Train `steps.network` from `position` on, and leave it with the weights of the best epoch on val so far.
 
     `best` are the best weights so far, where epochs were done already. Raises `DivergedError` where the loss is NaN.
     """
-    best = feed.judged.get_weights() if best is None else best
+    if best is None:
+        best = feed.judged.get_weights()
+        if position.stage:  # a stage must better what the one before it came to, or leave it as it was
+            position.best_loss = judge(predict(feed, "val"), feed.truth["val"])["val_loss"]
     while position.epoch < plan.epochs and position.epoch - position.best_epoch < plan.patience:
         started = time.perf_counter()
         row = _epoch(feed, plan, task, steps, position, hooks.advance)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facectl_runtime.devices import Device
-from facectl_runtime.errors import DeviceError, MissingExtraError
+from facectl_runtime.errors import DeviceError, FacectlError, MissingExtraError
 
 
 def tensorflow() -> Any:
@@ -95,9 +95,31 @@ def _has_half_units(gpu: Any) -> bool:
     return bool(capability >= (7, 0))
 
 
-def seed_everything(seed: int) -> None:
-    """Make what follows repeatable: the same seed, data and machine give the same weights."""
+def seed_everything(seed: int, *, exactly: bool = True) -> None:
+    """Make what follows repeatable: the same seed, data and machine give the same weights.
+
+    On a GPU only nearly, so not `exactly`: there the gradients of frozen batch norm and of depthwise convolutions have
+    no deterministic kernels, and TensorFlow would refuse them.
+    """
     import tf_keras
 
     tf_keras.utils.set_random_seed(seed)
-    tensorflow().config.experimental.enable_op_determinism()
+    if exactly:
+        tensorflow().config.experimental.enable_op_determinism()
+
+
+@contextmanager
+def plain_errors(used: str) -> Iterator[None]:
+    """Raise `FacectlError`, one line, where the device has no memory left."""
+    tf = tensorflow()
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise FacectlError(f"{used}: no memory left; lower the recipe's batch or side, or use --device cpu") from error
+
+
+def forget_graphs() -> None:
+    """Let go of the networks built so far, before the next of several trainings."""
+    import tf_keras
+
+    tf_keras.backend.clear_session()

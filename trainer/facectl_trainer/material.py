@@ -1,6 +1,7 @@
 """Material: a data folder as each stage of training takes it, decoded and computed no more than once."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import PIL
 
 from facectl_runtime import __version__
+from facectl_runtime.errors import UsageError
 from facectl_runtime.image import DECODE_VERSION
 from facectl_runtime.labelled import PARTS, Image, Part
 from facectl_runtime.progress import progress
@@ -15,8 +17,9 @@ from facectl_runtime.spec import InputSpec
 from facectl_trainer.augment import AugmentPlan, CopiesPlan, Transforms, apply, copies
 from facectl_trainer.calibrate import Truth
 from facectl_trainer.data.cache import FeatureCache
-from facectl_trainer.features import ORIGINAL, Features, Pixels, extract
-from facectl_trainer.feed import Feed, Photographs, Vectors, augmented
+from facectl_trainer.features import ORIGINAL, Extractor, Features, Pixels
+from facectl_trainer.feed import Feed, Indices, Photographs, Vectors, trained_on_pixels
+from facectl_trainer.framework import tensorflow
 from facectl_trainer.model import Halves, begins_at, digest, halve
 from facectl_trainer.pixels import decode, room
 from facectl_trainer.recipe import StagePlan
@@ -41,8 +44,8 @@ class Material:
         self._root, self._spec, self._hashes, self._augment, self._quiet = root, spec, hashes, augment, quiet
         self._index = {label: number for number, label in enumerate(labels)}
         self._changes = copies(changes, spec.width) if changes else ORIGINAL
-        self._made_by = f"{__version__}:{DECODE_VERSION}:{PIL.__version__}:{device}:{spec}"
-        self._vectors: dict[tuple[str, bool], dict[str, list[Features]]] = {}
+        self._made_by = f"{__version__}:{DECODE_VERSION}:{PIL.__version__}:{tensorflow().__version__}:{device}:{spec}"
+        self._vectors: dict[tuple[str, bool], _Kept] = {}
         self._pixels: dict[str, Pixels] = {}
 
     def unreadable(self, model: Any, stage: StagePlan, images: Sequence[Image]) -> dict[str, str]:
@@ -51,7 +54,7 @@ class Material:
             with progress("decoding photographs", len(images), self._quiet) as advance:
                 self._pixels, errors = decode(self._root, images, self._spec, advance)
             return errors
-        return self._compute(halve(model, begins_at(model, stage.train)), images, copied=False)[1]
+        return self._compute(halve(model, begins_at(model, stage.train)), images, copied=False).errors
 
     def feed(self, model: Any, stage: StagePlan, parts: Parts) -> Feed:
         """Give what a stage is fed with; `model`'s layers are shared by the networks in it."""
@@ -61,53 +64,49 @@ class Material:
             return self._photographs(model, stage, parts, truth)
         halves = halve(model, begins_at(model, stage.train))
         truth["train"] = np.repeat(truth["train"], len(self._changes))
-        rows = {part: self._rows(halves, parts[part], copied=part == "train") for part in PARTS}
+        copied = len(self._changes) > 1
+        whole = self._compute(halves, [image for part in PARTS for image in parts[part]], copied=False)
+        rows = {part: whole.of(parts[part]) for part in PARTS}
+        if copied:
+            rows["train"] = self._compute(halves, parts["train"], copied=True).of(parts["train"])
         return Vectors(halves, rows, truth)
 
     def _truth(self, images: Sequence[Image]) -> Truth:
         return np.array([self._index[image.label] for image in images], np.intp)
 
-    def _rows(self, halves: Halves, images: Sequence[Image], copied: bool) -> Features:
-        found, _ = self._compute(halves, images, copied)
-        vectors = [vector for image in images for vector in found[image.path]]
-        rows = room((len(vectors), halves.size), np.float32)
-        for index, vector in enumerate(vectors):
-            rows[index] = vector
-        return rows
-
-    def _compute(
-        self, halves: Halves, images: Sequence[Image], copied: bool
-    ) -> tuple[dict[str, list[Features]], dict[str, str]]:
-        """Give the vectors of images, and of their copies; kept, so that a stage finds what the check has made."""
-        copied = copied and len(self._changes) > 1
+    def _compute(self, halves: Halves, images: Sequence[Image], copied: bool) -> "_Kept":
+        """Give the vectors of images, or of their copies; kept, so that a stage finds what the check has made."""
         made_by = digest(halves.trunk)
-        self._vectors = {
-            key: found for key, found in self._vectors.items() if key[0] == made_by
-        }  # one trunk's at a time
-        known = self._vectors.setdefault((made_by, copied), {})
-        missing = [image for image in images if image.path not in known]
-        if not missing:
-            return known, {}
+        self._vectors = {key: kept for key, kept in self._vectors.items() if key[0] == made_by}  # one trunk's at a time
+        before = self._vectors.get((made_by, copied))
+        if before and all(image.path in before.places for image in images):
+            return before
         changes = self._changes if copied else ORIGINAL
         what = f"features by {halves.name}" + (f", {len(changes)} copies" if copied else "")
+        rows = room((len(images), len(changes), halves.size), np.float32)
         cache = FeatureCache(f"{self._made_by}:{made_by}")
-        with progress(what, len(missing), self._quiet) as advance:
-            found, errors = extract(
-                lambda pixels: halves.flat(_listed(halves.trunk.predict_on_batch(pixels))),
-                self._spec, self._root, missing, self._hashes, cache, advance, changes,
-            )  # fmt: skip
-        known |= found
-        return known, errors
+
+        def trunk(pixels: Pixels) -> Features:
+            return halves.flat(_listed(halves.trunk.predict_on_batch(pixels)))
+
+        extractor = Extractor(trunk, self._spec, self._root, self._hashes, cache, changes)
+        with progress(what, len(images), self._quiet) as advance:
+            errors = extractor.extract(images, rows, advance)
+        kept = _Kept(rows, {image.path: place for place, image in enumerate(images)}, errors)
+        self._vectors[made_by, copied] = kept
+        return kept
 
     def _photographs(self, model: Any, stage: StagePlan, parts: Parts, truth: dict[Part, Truth]) -> Feed:
         wanted = [image for part in PARTS for image in parts[part] if image.path not in self._pixels]
         if wanted:
             with progress("decoding photographs", len(wanted), self._quiet) as advance:
-                self._pixels |= decode(self._root, wanted, self._spec, advance)[0]
+                found, errors = decode(self._root, wanted, self._spec, advance)
+            _refuse_lost(self._root, errors)
+            self._pixels |= found
         pixels = {part: [self._pixels[image.path] for image in parts[part]] for part in PARTS}
         pixels["train"] = [*pixels["train"], *self._copied(pixels["train"])]
         plan = self._augment if stage.augment else None
-        return Photographs(model, augmented(model, plan) if plan else model, pixels, truth, plan)
+        return Photographs(model, trained_on_pixels(model, begins_at(model, stage.train), plan), pixels, truth, plan)
 
     def _copied(self, originals: Sequence[Pixels]) -> Sequence[Pixels]:
         changes = [change for name, change in self._changes if name]
@@ -117,6 +116,32 @@ class Material:
         for number, image in enumerate(originals):
             rows[number :: len(originals)] = _all_changes(image, changes)
         return list(rows)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Vectors of images by one trunk."""
+
+    rows: Features
+    """N × copies × size."""
+    places: Mapping[str, int]
+    """Path → N."""
+    errors: dict[str, str]
+    """Path → why it could not be read."""
+
+    def of(self, images: Sequence[Image]) -> tuple[Features, Indices]:
+        """Give all vectors, flat, and which of them are the copies of `images`, image by image."""
+        copies = self.rows.shape[1]
+        first = np.array([self.places[image.path] for image in images], np.intp) * copies
+        _refuse_lost(Path(), {image.path: self.errors[image.path] for image in images if image.path in self.errors})
+        return self.rows.reshape(-1, self.rows.shape[2]), (first[:, None] + np.arange(copies)).ravel()
+
+
+def _refuse_lost(root: Path, errors: Mapping[str, str]) -> None:
+    """Raise `UsageError` for images that could be read when training began."""
+    if errors:
+        path, why = next(iter(errors.items()))
+        raise UsageError(f"{root / path}: could be read a moment ago, and now {why}; train again")
 
 
 def _all_changes(image: Pixels, changes: Sequence[Transforms]) -> Pixels:

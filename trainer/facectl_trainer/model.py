@@ -185,11 +185,13 @@ def _inputs(layer: Any) -> list[Any]:
 
 
 def digest(model: Any) -> str:
-    """Give a SHA-256 over a model's layers and values: two models of one digest give one answer."""
+    """Give a SHA-256 over a model's layers, their wiring and their values: two models of one digest give one answer."""
     total = hashlib.sha256()
     for layer in model.layers:
         config = {key: value for key, value in layer.get_config().items() if key != "trainable"}
-        total.update(json.dumps([type(layer).__name__, config], sort_keys=True, default=str).encode())
+        wiring = [tensor.node.layer.name for tensor in _inputs(layer)]
+        total.update(json.dumps([type(layer).__name__, config, wiring], sort_keys=True, default=str).encode())
         for value in layer.get_weights():
             total.update(np.ascontiguousarray(value).data)
+    total.update(json.dumps([tensor.node.layer.name for tensor in model.outputs]).encode())
     return total.hexdigest()

@@ -17,6 +17,7 @@ from facectl_runtime.pipeline import decode_ahead
 from facectl_runtime.spec import InputSpec
 
 BATCH = 32
+_IN_MEMORY = 2**28  # bytes
 
 
 def decode(
@@ -43,8 +44,8 @@ def decode(
 def room(shape: tuple[int, ...], dtype: Any) -> npt.NDArray[Any]:
     """Give an array of zeros that the system may move to disk, so that memory does not bound the data."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if not size:
-        return np.empty(shape, dtype)
+    if size < _IN_MEMORY:
+        return np.zeros(shape, dtype)
     try:
         home().mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home()) as file:

@@ -50,7 +50,9 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool) -> Gathered:
     if plan.top:
         images = most_photographed(images, plan.top)
     if len(labels := sorted({image.label for image in images})) < 2:
-        raise UsageError(f"{root}: only one class, {labels[0]}; a classifier needs two or more")
+        raise UsageError(
+            f"{root}: only one class, {labels[0]}; a classifier needs two or more{_table_hint(root, plan)}"
+        )
     with progress("reading photographs", len(images), quiet) as advance:
         hashes, unreadable = _hash(root, images, advance)
     left_out |= unreadable
@@ -61,6 +63,16 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool) -> Gathered:
     if plan.per_class:
         images = balanced(images, hashes, plan.per_class, seed)
     return Gathered(root, images, tuple(labels), hashes, left_out, given).without({})
+
+
+def check_data(root: Path, plan: DataPlan) -> None:
+    """Refuse a data folder that cannot be listed, before anything is computed. Raises `UsageError`."""
+    _listed(root, plan)
+
+
+def _table_hint(root: Path, plan: DataPlan) -> str:
+    tables = sorted(path.name for path in root.glob("*.csv"))
+    return f"; is {tables[0]} a table of classes? give --labels {tables[0]}" if tables and not plan.labels else ""
 
 
 def divide(gathered: Gathered, plan: SplitPlan, seed: int, fold: Fold | None) -> Divided:
@@ -133,4 +145,6 @@ def _usable(gathered: Gathered) -> dict[Part, list[Image]]:
 def _check_classes(data: Path, labels: Iterable[str], images: Iterable[Image]) -> None:
     counts = Counter(image.label for image in images)
     if empty := [label for label in labels if not counts[label]]:
-        raise UsageError(f"{data}: no readable images in the class {', '.join(empty)}; add some, or remove the folder")
+        raise UsageError(
+            f"{data}: no readable images in the class {', '.join(empty)}; add some, or leave the class out"
+        )

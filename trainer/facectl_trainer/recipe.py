@@ -3,11 +3,11 @@
 A recipe may have variants, tables `[variant.NAME]` of the keys that differ: each replaces the recipe's.
 """
 
+import re
 import tomllib
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -134,10 +134,7 @@ def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:
     The name of a variant is `RECIPE/VARIANT`. Raises `UsageError` for an unknown name, a missing file, a misspelt key
     or a value out of range.
     """
-    path, tables = _read(name)
-    variants = tables.pop("variant", {})
-    if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
-        raise UsageError(f"{path}: a variant is a table, [variant.NAME]")
+    path, tables, variants = _read(name)
     if variant is not None:
         if variant not in variants:
             there = f"there are {', '.join(variants)}" if variants else "the recipe has none"
@@ -153,7 +150,7 @@ def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:
 
 def variants(name: str) -> list[str]:
     """Give the names of a recipe's variants, in the file's order. Raises `UsageError` as `load_recipe`."""
-    return list(_read(name)[1].get("variant", {}))
+    return list(_read(name)[2])
 
 
 def names() -> list[str]:
@@ -165,7 +162,8 @@ def names() -> list[str]:
     )
 
 
-def _read(name: str) -> tuple[Path, dict[str, Any]]:
+def _read(name: str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Give a recipe's file, its own keys, and its variants."""
     path = Path(name)
     if path.suffix != ".toml":
         if name not in (ours := names()):
@@ -174,21 +172,31 @@ def _read(name: str) -> tuple[Path, dict[str, Any]]:
             )
         path = Path(str(resources.files("facectl_trainer") / "recipes" / f"{name}.toml"))
     try:
-        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}; give a recipe's name or the path of a .toml file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from error
+    variants = tables.pop("variant", {})
+    if not isinstance(variants, dict) or not all(isinstance(table, dict) for table in variants.values()):
+        raise UsageError(f"{path}: a variant is a table, [variant.NAME]")
+    if odd := [name for name in variants if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", name)]:
+        raise UsageError(f"{path}: a variant's name becomes a folder's; letters, digits, '-' and '_', not {odd[0]!r}")
+    return path, tables, variants
 
 
 def _key_hint(message: str) -> str:
-    """Suggest a key for msgspec's "Object contains unknown field `x`"."""
-    return did_you_mean(message.split("`")[1], list(_keys())) if "unknown field" in message else ""
+    """Say what msgspec does not: a key like the unknown one, or the words that a key takes."""
+    fields = {name: kind for struct in _STRUCTS for name, kind in get_type_hints(struct).items()}
+    if "unknown field" in message:
+        return did_you_mean(message.split("`")[1], list(fields))
+    asked = re.search(r"(?:enum value|value) '(.*?)' - at `\$.*?(\w+)`$", message)
+    if asked is None:
+        return ""
+    words = ("squash", "center_crop", "letterbox") if asked[2] == "kind" else get_args(fields.get(asked[2]))
+    return f"{did_you_mean(asked[1], words)}; use {', '.join(map(str, words))}" if words else ""
 
 
-def _keys() -> Iterator[str]:
-    structs: list[Any] = [
-        Recipe, DataPlan, SplitPlan, FeaturesPlan, HeadPlan, StagePlan, AugmentPlan, CopiesPlan, CenterCrop, Letterbox,
-    ]  # fmt: skip
-    for struct in structs:
-        yield from struct.__struct_fields__
+_STRUCTS: tuple[Any, ...] = (
+    Recipe, DataPlan, SplitPlan, FeaturesPlan, HeadPlan, StagePlan, AugmentPlan, CopiesPlan, CenterCrop, Letterbox,
+)  # fmt: skip

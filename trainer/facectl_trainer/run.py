@@ -28,7 +28,7 @@ from facectl_runtime.labelled import Image, Part, Split, content_hash, read_spli
 from facectl_runtime.spec import ModelSpec, decode, encode
 from facectl_trainer.backbones import backbone
 from facectl_trainer.model import assemble
-from facectl_trainer.recipe import Recipe
+from facectl_trainer.recipe import SCRATCH, Recipe
 
 MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
 PREDICTIONS = "predictions.csv"
@@ -48,6 +48,8 @@ class Metrics(msgspec.Struct, frozen=True):
 
     test: Evaluation
     calibration: Calibration
+    begun_from: str | None = None
+    """The run whose weights training began from, and the SHA-256 of its network."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Run:
     def _assemble(self) -> Any:
         body, wanted = backbone(self.recipe.backbone), self.recipe.weights
         pretrained = next((weights for weights in body.weights if weights.name == wanted), None)
+        if pretrained is None and wanted != SCRATCH:
+            raise ModelError(f"{self.folder}: this facectl knows no weights {wanted!r} of {body.name}; train again")
         try:
             model = assemble(
                 body, self.recipe, self.spec.output.size, pretrained.preprocess if pretrained else body.preprocess

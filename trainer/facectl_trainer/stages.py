@@ -8,7 +8,6 @@ from typing import Any
 from facectl_runtime.progress import progress
 from facectl_trainer.fit import Hooks, Position, Task, fit_stage
 from facectl_trainer.framework import Compute
-from facectl_trainer.interrupt import interruptible
 from facectl_trainer.log import Log
 from facectl_trainer.material import Material, Parts, on_pixels
 from facectl_trainer.model import begins_at, unfreeze
@@ -28,6 +27,8 @@ class Session:
     seed: int
     unfinished: Unfinished
     log: Log
+    interrupted: Callable[[], None]
+    """Raises the `KeyboardInterrupt` that has struck, if any."""
     quiet: bool
 
 
@@ -67,11 +68,11 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
         session.log.epoch(position.history[-1])
         session.unfinished.save(network, steps.optimizer, position, best)
 
-    with interruptible() as check, progress(f"stage {name}, epochs", plan.epochs, session.quiet) as advance:
+    with progress(f"stage {name}, epochs", plan.epochs, session.quiet) as advance:
         advance(position.epoch)
 
         def batch_done(share: float) -> None:
-            check()
+            session.interrupted()
             advance(share)
 
         hooks = Hooks(batch_done, epoch_done)

@@ -42,13 +42,13 @@ class Steps:
 
     def train(self, inputs: Arrays, truth: Truth, weights: npt.NDArray[np.float32]) -> Sums:
         """Take one step on a batch."""
-        replicas = self._strategy.num_replicas_in_sync
+        replicas, n = self._strategy.num_replicas_in_sync, len(truth)
         if short := -len(truth) % replicas:  # every replica needs an equal share: repeat examples at no weight
             inputs = [np.concatenate([array, np.repeat(array[:1], short, axis=0)]) for array in inputs]
             truth = np.concatenate([truth, np.repeat(truth[:1], short)])
             weights = np.concatenate([weights, np.zeros(short, np.float32)])
         batch = ([*inputs], truth.astype(np.int32), weights)
-        total = self._run(self._shared(batch), np.float32(weights.sum()))
+        total = self._run(self._shared(batch), np.float32(n))
         return Sums(*(float(value) for value in total))
 
     def _shared(self, batch: Any) -> Any:
@@ -63,17 +63,18 @@ class Steps:
 
         return self._strategy.experimental_distribute_values_from_function(share)
 
-    def _everywhere(self, batch: Any, weight: Any) -> Any:
-        sums = self._strategy.run(self._step, args=(batch, weight))
+    def _everywhere(self, batch: Any, n: Any) -> Any:
+        sums = self._strategy.run(self._step, args=(batch, n))
         return [self._strategy.reduce("SUM", each, axis=None) for each in sums]
 
-    def _step(self, batch: Any, weight: Any) -> Any:
+    def _step(self, batch: Any, n: Any) -> Any:
         tf = tensorflow()
         inputs, truth, weights = batch
         with tf.GradientTape() as tape:
             probabilities = self.network(inputs if len(inputs) > 1 else inputs[0], training=True)
             loss = tf.reduce_sum(weights * self._cross_entropy(truth, probabilities))
-            mean = self._scaled(loss / weight)
+            # By the count, and not by the batch's own weights: a batch without a rare class must count less.
+            mean = self._scaled(loss / n)
         gradients = tape.gradient(mean, self.network.trainable_variables)
         if self._half:
             gradients = self.optimizer.get_unscaled_gradients(gradients)

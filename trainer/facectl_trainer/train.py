@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -20,13 +21,14 @@ from facectl_trainer.backbones import Backbone, backbone
 from facectl_trainer.calibrate import cross_entropy, fit_temperature, logits
 from facectl_trainer.data.split import Fold
 from facectl_trainer.fit import predict
-from facectl_trainer.framework import Compute, seed_everything, use_for_training
+from facectl_trainer.framework import Compute, plain_errors, seed_everything, use_for_training
+from facectl_trainer.interrupt import interruptible
 from facectl_trainer.log import Log
 from facectl_trainer.material import Material
 from facectl_trainer.model import PROBABILITIES, begins_at, digest, input_side, pretrained
-from facectl_trainer.prepare import Divided, Gathered, divide, gather
+from facectl_trainer.prepare import Divided, Gathered, check_data, divide, gather
 from facectl_trainer.recipe import SCRATCH, Recipe
-from facectl_trainer.run import SPEC, Calibration, Metrics, read_run, write_run
+from facectl_trainer.run import SPEC, Calibration, Metrics, Run, read_run, write_run
 from facectl_trainer.stages import Session, run_stages
 from facectl_trainer.unfinished import Unfinished, begin
 from facectl_trainer.weights import Found, locate
@@ -71,7 +73,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """A job with what it was found to need."""
 
     job: Job
@@ -88,17 +90,22 @@ def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
     Interrupted, it leaves `OUT.unfinished`, which `job.resume` continues to the result of an uninterrupted training.
     Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
     """
-    _check_out(job)
-    task = _task(job)
+    task = check(job)
     compute = use_for_training(job.device)
     if not quiet:
         print(f"device: {compute.used} (asked for: {job.device})", file=sys.stderr)
-    with begin(job.out, resume=job.resume, force=job.force) as unfinished:
-        return _train(task, compute, unfinished, quiet, verbose)
+    with (
+        begin(job.out, resume=job.resume, force=job.force) as unfinished,
+        interruptible() as interrupted,
+        plain_errors(compute.used),
+    ):
+        return _train(task, compute, unfinished, interrupted, quiet, verbose)
 
 
-def _task(job: Job) -> _Task:
-    """Find the weights, and check what can be checked before TensorFlow starts."""
+def check(job: Job) -> Task:
+    """Find the weights, and refuse what can be refused before TensorFlow starts. Raises as `train` does."""
+    _check_out(job)
+    check_data(job.data, job.recipe.data)
     body = backbone(job.recipe.backbone)
     scratch = job.recipe.weights == SCRATCH or not body.weights
     found = None if scratch else locate(body.weights, job.recipe.weights)
@@ -108,37 +115,43 @@ def _task(job: Job) -> _Task:
     except ValueError as error:
         raise UsageError(f"{job.name}: {body.name} has no pretrained weights; {error}") from error
     side = input_side(body, recipe)
-    return _Task(job, recipe, body, found, InputSpec(side, side, recipe.resize))
+    return Task(job, recipe, body, found, InputSpec(side, side, recipe.resize))
 
 
-def _train(task: _Task, compute: Compute, unfinished: Unfinished, quiet: bool, verbose: bool) -> Trained:
+def _train(
+    task: Task, compute: Compute, unfinished: Unfinished, interrupted: Callable[[], None], quiet: bool, verbose: bool
+) -> Trained:
     job, recipe = task.job, task.recipe
     gathered = gather(job.data, recipe.data, job.seed, quiet)
 
     def build() -> Any:
-        seed_everything(job.seed)
+        seed_everything(job.seed, exactly=compute.used == "cpu")
         return pretrained(task.body, recipe, task.found, len(gathered.labels), job.seed)
 
     with compute.strategy.scope():
         model = build()
     for stage in recipe.stages:
         begins_at(model, stage.train)
-    if job.start:
-        _take_over(model, job.start, gathered.labels, recipe)
+    start = _take_over(model, job.start, gathered.labels, recipe) if job.start else None
+    divide(gathered, recipe.split, job.seed, job.fold)  # too few images of a class are known now, and not an hour later
     material = Material(
         job.data, task.spec, gathered.hashes, gathered.labels, recipe.copies, recipe.augment, compute.used, quiet
     )
     gathered = gathered.without(material.unreadable(model, recipe.stages[0], gathered.images))
     divided = divide(gathered, recipe.split, job.seed, job.fold)
+    if start:
+        _refuse_seen(start, divided, job.seed)
     described = _describe(task, gathered, divided)
     unfinished.claim(_identity(task, divided, model))
     log = Log(unfinished.folder, verbose=verbose)
     parts = divided.split.parts
-    history = run_stages(model, build, Session(recipe, material, parts, compute, job.seed, unfinished, log, quiet))
+    session = Session(recipe, material, parts, compute, job.seed, unfinished, log, interrupted, quiet)
+    history = run_stages(model, build, session)
     calibration, probabilities = _calibrate(model, material, recipe, divided)
     truth = np.array([gathered.labels.index(image.label) for image in parts["test"]])
     answered = Answered(parts["test"], truth, probabilities, [])
-    test = Metrics(evaluation(answered, gathered.labels), calibration)
+    begun_from = f"{start.folder}, {digest(start.model())}" if start else None
+    test = Metrics(evaluation(answered, gathered.labels), calibration, begun_from)
     described = msgspec.structs.replace(described, metrics=metrics(answered.right))
     write_run(unfinished.folder, model, described, recipe, divided.split, answered, test)
     _finish(task, model, unfinished, log, quiet)
@@ -146,7 +159,7 @@ def _train(task: _Task, compute: Compute, unfinished: Unfinished, quiet: bool, v
     return Trained(job.out, test, counts, len(history), compute.used, gathered.left_out)
 
 
-def _finish(task: _Task, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
+def _finish(task: Task, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
     """Draw the report, and make a run folder of all of it."""
     log.board.graph(model)
     if task.job.report:
@@ -179,7 +192,7 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
-def _take_over(model: Any, start: Path, labels: tuple[str, ...], recipe: Recipe) -> None:
+def _take_over(model: Any, start: Path, labels: tuple[str, ...], recipe: Recipe) -> Run:
     """Begin from a run's weights. Raises `UsageError` where the run is of another network or other classes."""
     run = read_run(start)
     if run.spec.labels != labels:
@@ -188,9 +201,23 @@ def _take_over(model: Any, start: Path, labels: tuple[str, ...], recipe: Recipe)
     if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
         raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
     model.set_weights(run.model().get_weights())
+    return run
 
 
-def _identity(task: _Task, divided: Divided, model: Any) -> dict[str, Any]:
+def _refuse_seen(start: Run, divided: Divided, seed: int) -> None:
+    """Raise `UsageError` where the weights to begin from have seen what would be tested on."""
+    parts, hashes = start.split.parts, start.split.hashes
+    learnt = [image for part, images in parts.items() if part != "test" for image in images]
+    seen = {hashes.get(image.path) for image in learnt}
+    test = divided.split.parts["test"]
+    if met := sum(divided.split.hashes[image.path] in seen for image in test):
+        raise UsageError(
+            f"--from {start.folder}: it was trained on {met} of the {len(test)} test images of seed {seed}; "
+            f"give --seed {start.spec.provenance.seed}, its own, and the same --fold"
+        )
+
+
+def _identity(task: Task, divided: Divided, model: Any) -> dict[str, Any]:
     """Say what a checkpoint belongs to."""
     return {
         "recipe": msgspec.to_builtins(task.recipe),
@@ -216,15 +243,15 @@ def _calibrate(
     return Calibration(temperature, before, after, len(truth)), predict(feed, "test")
 
 
-def _describe(task: _Task, gathered: Gathered, divided: Divided) -> ModelSpec:
+def _describe(task: Task, gathered: Gathered, divided: Divided) -> ModelSpec:
     """Write the spec, all but its metrics. Raises `UsageError` for a label that a spec cannot carry."""
     try:
         return msgspec.json.decode(encode(_spec(task, gathered, divided)), type=ModelSpec)
     except (ValueError, msgspec.ValidationError) as error:
-        raise UsageError(f"{task.job.data}: {error}; rename the folder") from error
+        raise UsageError(f"{task.job.data}: {error}; rename the class") from error
 
 
-def _spec(task: _Task, gathered: Gathered, divided: Divided) -> ModelSpec:
+def _spec(task: Task, gathered: Gathered, divided: Divided) -> ModelSpec:
     return ModelSpec(
         name=task.job.out.name,
         task="classify",

@@ -4,6 +4,7 @@ It becomes the run folder by one rename, when all of it is written.
 """
 
 import fcntl
+import os
 import shutil
 import sys
 import time
@@ -51,11 +52,13 @@ class Unfinished:
         if self._checkpoint.exists():
             before = _read(note, dict[str, Any])
             if changed := [key for key, value in msgspec.json.decode(encoded).items() if before.get(key) != value]:
-                raise UsageError(
-                    f"{self.folder}: was begun with another {', '.join(changed)}, and cannot be continued with this "
-                    "one; give what was given then, or --force to begin anew"
+                raise UsageError(  # the first is the cause of those that follow
+                    f"{self.folder}: was begun with another {changed[0]}, and cannot be continued with this one; "
+                    "give what was given then, or --force to begin anew"
                 )
-        note.write_bytes(encoded)
+        with scratch_beside(note) as scratch:
+            (scratch / _JOB).write_bytes(encoded)
+            (scratch / _JOB).replace(note)
 
     def save(self, model: Any, optimizer: Any, position: Position, best: list[Any], *, now: bool = False) -> None:
         """Write a checkpoint, where the last is old enough or `now`. A full disk costs the checkpoint, not the run.
@@ -106,11 +109,13 @@ class Unfinished:
             ) from error
 
     def finish(self, out: Path, *, replace: bool) -> None:
-        """Make this folder the run folder `out`."""
-        halves = self.folder.glob(f".{_CHECKPOINT}.*")  # of a training that was killed
-        for rest in (self._checkpoint, *halves, self.folder / _JOB, self.folder / _LOCK):
-            shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
+        """Make this folder the run folder `out`; where that fails, it stays as it is."""
+        for half in self.folder.glob(f".{_CHECKPOINT}.*"):  # of a training that was killed
+            shutil.rmtree(half, ignore_errors=True)
         swap_in(self.folder, out, replace=replace)
+        shutil.rmtree(out / _CHECKPOINT, ignore_errors=True)
+        for rest in (_JOB, _LOCK):
+            (out / rest).unlink(missing_ok=True)
 
 
 def _read(path: Path, kind: type[_T]) -> _T:
@@ -126,6 +131,15 @@ def _checkpoint(model: Any, optimizer: Any) -> Any:
     return tf.train.Checkpoint(model=model, **({} if optimizer is None else {"optimizer": optimizer}))
 
 
+def can_resume(out: Path) -> bool:
+    """Say whether a training of `out` was interrupted and left a checkpoint."""
+    return (_folder(out) / _CHECKPOINT).exists()
+
+
+def _folder(out: Path) -> Path:
+    return out.parent / f"{out.name}.unfinished"
+
+
 @contextmanager
 def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
     """Lock and give the folder in which a run is made; without a checkpoint in it, it goes where training fails.
@@ -133,8 +147,8 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
     Raises `UsageError` where another training is at work there, where one was interrupted and neither `resume` nor
     `force` says what to do about it, and where there is nothing to resume.
     """
-    folder = out.parent / f"{out.name}.unfinished"
-    if resume and not (folder / _CHECKPOINT).exists():
+    folder = _folder(out)
+    if resume and not can_resume(out):
         raise UsageError(f"{out}: no interrupted training to continue; leave --resume out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,6 +160,8 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise UsageError(f"{out}: another training is at work there; wait for it, or give another --out") from error
+        if not (folder / _LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat()):
+            raise UsageError(f"{out}: another training has just ended there; look at it, or give another --out")
         unfinished = Unfinished(folder)
         if (folder / _CHECKPOINT).exists() and not (resume or force):
             stands = unfinished.position()
@@ -160,9 +176,20 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
         except DivergedError:  # continued, it would come to the same end
             shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
             raise
+        except KeyboardInterrupt:
+            print(_kept(unfinished), file=sys.stderr)
+            raise
         finally:
             if folder.exists() and not (folder / _CHECKPOINT).exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _kept(unfinished: Unfinished) -> str:
+    """Say what an interrupted training leaves."""
+    if (unfinished.folder / _CHECKPOINT).exists():
+        epochs = len(unfinished.position().history)
+        return f"{unfinished.folder} keeps this training as it was after {epochs} epochs; --resume continues it"
+    return "nothing of this training is kept: the first checkpoint comes at the end of an epoch, after ten seconds"
 
 
 def _clear(folder: Path) -> None:

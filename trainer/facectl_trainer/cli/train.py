@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, did_you_mean, one_line
+from facectl_runtime.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from facectl_trainer.recipe import Recipe
@@ -35,7 +35,9 @@ def train(
     ladder: Annotated[
         bool, typer.Option("--ladder", help="Train every variant, each into a folder of its name, and compare them.")
     ] = False,
-    backbone: Annotated[str | None, typer.Option(help="Another backbone than the recipe's.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help="Another backbone than the recipe's: `facectl weights list` shows them.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Which of its pretrained weights; `none` trains from scratch.")
     ] = None,
@@ -47,7 +49,9 @@ def train(
         str | None,
         typer.Option(metavar="HOW", help="Against classes of unequal size: class_weights, sampling or none."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many epochs in every stage.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="So many epochs at most in every stage, in place of the recipe's.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the split and the first weights.")] = 0,
     fold: Annotated[str | None, typer.Option(metavar="K/N", help="Test on the K-th of N folds.")] = None,
     people: Annotated[
@@ -80,17 +84,20 @@ def train(
     run on the same photographs is quick. TensorBoard shows a run by: tensorboard --logdir runs
     """
     from facectl_runtime.devices import parse_device
+    from facectl_trainer.data.csv_labels import describe
     from facectl_trainer.data.split import parse_fold
     from facectl_trainer.recipe import load_recipe
     from facectl_trainer.train import Job, train
 
     if list_:
-        return typer.echo(_listed())
+        return typer.echo(_encoded(_recipes()) if json else _listed())
     if recipe == _COMPARE:
         return _compare(runs or [], out, force, json)
     if recipe is None or data is None:
         what = "a RECIPE, such as zoo (--list shows them)" if recipe is None else "--data, the folder of photographs"
         raise UsageError(f"what to train? give {what}")
+    if ladder and variant:
+        raise UsageError("--ladder trains every variant; leave --variant out, or --ladder")
     if runs:
         raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
 
@@ -103,12 +110,16 @@ def train(
     target = out or Path("runs") / (f"{Path(recipe).stem}-{variant}" if variant else Path(recipe).stem)
     if preview:
         from facectl_trainer.preview import preview_data
+        from facectl_trainer.reports.output import check_out
 
+        check_out(preview, force)
         preview_data(data, job(variant, target).recipe, seed, preview, quiet)
         return typer.echo(f"{preview} is ready; look at it, then train without --preview")
     if ladder:
         return _ladder(recipe, job, target, json, quiet, verbose)
     trained = train(job(variant, target), quiet, verbose)
+    if trained.left_out:
+        typer.echo(f"left out: {len(trained.left_out)}: {describe(trained.left_out, most=10)}", err=True)
     return typer.echo(_encoded({**_plain(trained), "device_requested": device}) if json else _text(trained))
 
 
@@ -125,9 +136,9 @@ def _changed(
     """Put the options given on the command line into a recipe."""
     from msgspec.structs import replace
 
-    from facectl_trainer.recipe import BALANCES
+    from facectl_trainer.recipe import BALANCES, SCRATCH
 
-    stages = tuple(replace(stage, epochs=min(epochs or stage.epochs, stage.epochs)) for stage in recipe.stages)
+    stages = tuple(replace(stage, epochs=epochs or stage.epochs) for stage in recipe.stages)
     if balance not in (None, *BALANCES):
         raise UsageError(f"--balance {balance!r}{did_you_mean(str(balance), BALANCES)}: use {', '.join(BALANCES)}")
     data = replace(recipe.data, labels=labels or recipe.data.labels, top=top or recipe.data.top)
@@ -135,7 +146,7 @@ def _changed(
         return replace(
             recipe,
             backbone=backbone or recipe.backbone,
-            weights=weights or (None if backbone else recipe.weights),
+            weights=weights or (None if backbone and recipe.weights != SCRATCH else recipe.weights),
             people=people or recipe.people,
             data=data,
             balance=balance or recipe.balance,
@@ -172,13 +183,21 @@ def _show(page: Path, runs: list[Path], json: bool) -> None:
     typer.echo(_encoded(msgspec.to_builtins(compared)) if json else f"{table(compared)}\n{page} is ready; open it")
 
 
-def _listed() -> str:
+def _recipes() -> dict[str, Any]:
     from facectl_trainer.recipe import load_recipe, names, variants
 
+    return {
+        name: {"about": load_recipe(name)[1].about}
+        | {"variants": {each: load_recipe(name, each)[1].about for each in variants(name)}}
+        for name in names()
+    }
+
+
+def _listed() -> str:
     lines = []
-    for name in names():
-        lines.append(f"{name:<8} {load_recipe(name)[1].about}")
-        lines += [f"{'':<8}   --variant {each}: {load_recipe(name, each)[1].about}" for each in variants(name)]
+    for name, one in _recipes().items():
+        lines.append(f"{name:<8} {one['about']}")
+        lines += [f"{'':<8}   --variant {each}: {about}" for each, about in one["variants"].items()]
     return "\n".join(lines)
 
 
@@ -204,12 +223,13 @@ def _plain(trained: "Trained") -> dict[str, object]:
 def _text(trained: "Trained") -> str:
     test, calibration = trained.metrics.test, trained.metrics.calibration
     low, high = test.interval
-    lines = [one_line(f"left out: {path}: {reason}") for path, reason in trained.left_out.items()]
-    lines += [
+    page = trained.out / "report.html"
+    look = f"look at {page}, then: " if page.is_file() else ""
+    lines = [
         f"images: {', '.join(f'{count} {part}' for part, count in trained.counts.items())}; {trained.epochs} epochs",
         f"calibration on val: temperature {calibration.temperature:.3f}, "
         f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
         f"test accuracy {test.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {test.n}",
-        f"{trained.out} is ready; next: look at {trained.out / 'report.html'}, then: facectl export {trained.out}",
+        f"{trained.out} is ready; next: {look}facectl export {trained.out}",
     ]
     return "\n".join(lines)

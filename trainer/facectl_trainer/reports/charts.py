@@ -37,16 +37,17 @@ def learning_curves(history: Sequence[Epoch]) -> Chart:
             axes.set_title(name.capitalize())
             few = {"marker": "o", "markersize": 3} if len(epochs) < 15 else {}
             for part, prefix, colour in (("train", "", theme.second), ("val", "val_", theme.first)):
-                axes.plot(epochs, [getattr(row, prefix + name) for row in history], color=colour, label=part, **few)
+                axes.plot(epochs, [getattr(row, prefix + name) for row in history], color=colour, label=part,
+                          clip_on=False, **few)  # fmt: skip
             marks = [getattr(row, f"val_{name}") for row in best]
             label = "lowest loss on val"
             axes.scatter([row.epoch for row in best], marks, s=42, zorder=3, facecolor=theme.paper, label=label,
-                         edgecolor=theme.first, linewidth=1.6)  # fmt: skip
+                         edgecolor=theme.first, linewidth=1.6, clip_on=False)  # fmt: skip
             _mark_stages(axes, history, theme, named=name == "loss")
             bare(axes, "y")
         loss.set_ylabel("cross-entropy (nats)")
         figure.legend(*loss.get_legend_handles_labels(), loc="outside upper right", ncols=3)
-        accuracy.set(xlabel="epoch", xlim=(epochs[0] - 0.5, epochs[-1] + 0.5))
+        accuracy.set(xlabel="epoch", xlim=(epochs[0], epochs[-1] + 0.5))
         accuracy.xaxis.get_major_locator().set_params(integer=True)
 
     return Chart("learning-curves", "Loss and accuracy on train and val over the epochs", WIDTH, 6, draw)
@@ -81,8 +82,12 @@ def confusion_matrix(table: npt.ArrayLike, labels: Sequence[str]) -> Chart:
         _name_classes(axes, labels, min(9, 0.75 * 72 * cells / classes), upright)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0)
+        axes.spines[:].set_color(theme.faint)
+        if classes <= NAMED:  # an empty cell has nearly the colour of the paper
+            axes.set_xticks(np.arange(classes) - 0.5, minor=True)
+            axes.set_yticks(np.arange(classes) - 0.5, minor=True)
+            axes.grid(which="minor", color=theme.faint, linewidth=0.5)
+        axes.tick_params(which="both", length=0)
         if classes <= NUMBERED:
             _write_counts(axes, counts, shares, theme)
 

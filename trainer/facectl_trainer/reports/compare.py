@@ -91,7 +91,7 @@ def comparison(runs: Sequence[Path]) -> Comparison:
 
 def table(compared: Comparison) -> str:
     """Lay a comparison out for a terminal."""
-    return columns([_HEADER, *map(_cells, compared.rows)], right=range(5, len(_HEADER) - 1))
+    return columns([_HEADER, *map(_cells, compared.rows)], right=_NUMBERS)
 
 
 def write_compare(runs: Sequence[Path], out: Path, force: bool = False) -> Path:
@@ -100,15 +100,15 @@ def write_compare(runs: Sequence[Path], out: Path, force: bool = False) -> Path:
     Raises as `comparison` does, `UsageError` where something stands at `out` and `force` does not say to replace it,
     and `MissingExtraError` without matplotlib.
     """
-    check_out(out, force)
     compared = comparison(runs)
+    check_out(out, force)
     sections = [_table_section(compared), _accuracy_section(compared), _curves_section(compared)]
     body = [
         page.title(f"{len(compared.rows)} runs compared"),
         page.paragraph(f"{len(compared.labels)} classes: {_some(compared.labels)}."),
         *map(page.section, sections),
     ]
-    write_whole(out, page.page("Runs compared", body))
+    write_whole(out, page.page("Runs compared", body, wide=True))
     return out
 
 
@@ -144,10 +144,12 @@ def curves_chart(compared: Comparison) -> Chart:
                     [row.epoch for row in history], [getattr(row, name) for row in history],
                     color=_colour(theme, number), linestyle=_DASHES[number // len(theme.series) % len(_DASHES)],
                     label=shortened(compared.rows[number].name, 40), marker="o", markersize=2.5, linewidth=1.4,
+                    clip_on=False,
                 )  # fmt: skip
             axes.set_title(title)
             bare(axes, "y")
-        lower.set(xlabel="epoch", ylabel="cross-entropy (nats)")
+        last = max((row.epoch for history in compared.histories for row in history), default=1)
+        lower.set(xlabel="epoch", ylabel="cross-entropy (nats)", xlim=(1, max(last, 2)))
         lower.xaxis.get_major_locator().set_params(integer=True)
         figure.legend(*upper.get_legend_handles_labels(), loc="outside upper left", ncols=2)
 
@@ -156,6 +158,8 @@ def curves_chart(compared: Comparison) -> Chart:
 
 _HEADER = ("run", "recipe", "accuracy", "95 % interval", "against the first (95 %)", "n", "macro-F1", "best val",
            "epochs", "seconds", "MB", "backbone")  # fmt: skip
+_NUMBERS = range(2, len(_HEADER) - 1)
+"""The columns that are flush right."""
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -182,7 +186,7 @@ def _table_section(compared: Comparison) -> Section:
         f"Accuracy and macro-F1 are of the test images; beside the interval is the difference in accuracy to "
         f"{compared.rows[0].name} on the very same images, with its 95 % interval for matched pairs (Agresti & Min "
         "2005), and empty where the test images were others.",
-        html=page.table(_HEADER, [_cells(row) for row in compared.rows]),
+        html=page.table(_HEADER, [_cells(row) for row in compared.rows], _NUMBERS),
     )
 
 
@@ -265,7 +269,10 @@ def _colour(theme: Theme, number: int) -> str:
 
 
 def _signed(gain: Gain | None) -> str:
-    return f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})" if gain else ""
+    if gain is None:
+        return ""
+    value, low, high = (f"{each:+.3f}" if round(each, 3) else "0.000" for each in (gain.value, gain.low, gain.high))
+    return f"{value} ({low} to {high})"
 
 
 def _known(value: float, form: str) -> str:

@@ -25,8 +25,9 @@ def headline(results: Results) -> str:
     spec, test = results.run.spec, results.metrics.test
     source = spec.provenance
     low, high = test.interval
+    commonest = max(each.n for each in test.per_class.values()) / test.n
     counts = {part: len(images) for part, images in results.run.split.parts.items()}
-    weights = f", pretrained weights under {source.weights_licence}" if source.weights_licence else ", from scratch"
+    weights = f", pretrained weights, licence {source.weights_licence}" if source.weights_licence else ", from scratch"
     facts = [
         ("images", ", ".join(f"{count} {part}" for part, count in counts.items())),
         ("classes", str(len(spec.labels))),
@@ -41,7 +42,7 @@ def headline(results: Results) -> str:
     return "\n".join(
         [
             page.title(spec.name),
-            page.figure(f"{100 * test.accuracy:.1f} %"),
+            page.figure(f"{100 * test.accuracy:.1f} %", f"always the commonest class: {100 * commonest:.1f} %"),
             page.paragraph(
                 f"of {test.n} test images are answered rightly; the 95 % interval is "
                 f"{100 * low:.1f} to {100 * high:.1f} %."

@@ -1,7 +1,7 @@
 """An HTML page that opens alone: no script, no network, every picture inside; light and dark; readable on a phone."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -23,7 +23,9 @@ h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 2.6rem 0 .2rem; padding-top: .9rem; border-top: 1px solid var(--line); }
 p { margin: .2rem 0 .9rem; max-width: 46rem; }
 .soft, figcaption { color: var(--soft); }
-.figure { font-size: 2.6rem; font-weight: 650; line-height: 1.1; margin: .8rem 0 0; }
+.figure { font-size: 2.6rem; font-weight: 650; line-height: 1.1; margin: .8rem 0 0; display: flex;
+  flex-wrap: wrap; align-items: baseline; gap: .2rem .7rem; }
+.figure span { font-size: 1rem; font-weight: 400; color: var(--soft); }
 nav { margin: 1rem 0; font-size: .92rem; } nav a { margin-right: .9rem; white-space: nowrap; }
 a { color: var(--first); }
 code { font: .92em ui-monospace, "DejaVu Sans Mono", monospace; background: var(--panel); padding: .1em .35em;
@@ -32,15 +34,17 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; ma
 dt { color: var(--soft); } dd { margin: 0; }
 .chart img { display: block; max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
+body.wide { max-width: 90rem; } .wide table { font-size: .85rem; } .wide th, .wide td { padding-right: .55rem; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
-th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
+th { color: var(--soft); font-weight: 500; vertical-align: bottom; white-space: normal; overflow-wrap: normal; }
 td.name, th.name { text-align: left; }
-td.name:first-child { white-space: normal; min-width: 7rem; }
+td.name:first-child { white-space: normal; min-width: 6rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(var(--wide), 1fr)); gap: 1.3rem 1rem; }
 .card { margin: 0; min-width: 0; font-size: .84rem; line-height: 1.35; }
 .card .pictures { display: flex; gap: 4px; margin-bottom: .35rem; }
-.card img { flex: 1 1 0; min-width: 0; width: 100%; height: auto; border-radius: 4px; }
+.card img { flex: 0 0 calc((100% - (var(--across) - 1) * 4px) / var(--across)); min-width: 0; height: auto;
+  border-radius: 4px; }
 .card figcaption b { color: var(--ink); font-weight: 600; } .card.wrong figcaption b { color: var(--bad); }
 .bars { display: grid; grid-template-columns: minmax(0, 2fr) minmax(0, 1fr) 3em; gap: 1px .4rem; margin-top: .35rem;
   font-size: .76rem; line-height: 1.3; align-items: center; }
@@ -51,17 +55,18 @@ td.name:first-child { white-space: normal; min-width: 7rem; }
 td i { display: inline-block; height: .55em; background: var(--first); border-radius: 2px; margin-left: .5em;
   vertical-align: baseline; } td i + u { display: inline-block; }
 .note { background: var(--panel); border-left: 3px solid var(--second); padding: .5rem .8rem; border-radius: 4px; }
+@media (max-width: 40rem) { td i, td i + u { display: none; } table { font-size: .8rem; }
+  th, td { padding-right: .45rem; } td.name:first-child { min-width: 4.5rem; } }
 """
 
 
-def page(title: str, body: Iterable[str]) -> bytes:
-    """Write a whole page, UTF-8."""
+def page(title: str, body: Iterable[str], wide: bool = False) -> bytes:
+    """Write a whole page, UTF-8; `wide` for tables of many columns."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
+        f"<body{' class=wide' if wide else ''}>\n" + "\n".join(body) + "\n</body></html>\n"
     ).encode("utf-8", "replace")
 
 
@@ -101,19 +106,22 @@ def chart(drawn: Chart) -> str:
 
 def cards(shown: Sequence[Card], side: int) -> str:
     """Embed cards, whose pictures are shrunk to `side` pixels."""
-    wide = max(len(card.pictures) for card in shown) * (side + 4)
+    across = max(len(card.pictures) for card in shown)
+    wide = across * (side + 4)
     return (
-        f'<div class="cards" style="--wide: min({wide}px, 100%)">'
+        f'<div class="cards" style="--wide: min({wide}px, 100%); --across: {across}">'
         + "".join(_card(card, side) for card in shown)
         + ("</div>")
     )
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[Value]]) -> str:
-    """Write a table: text flush left, numbers right; a float of 0 to 1 gets a bar, and None a dash."""
+def table(header: Sequence[str], rows: Sequence[Sequence[Value]], right: Collection[int] = ()) -> str:
+    """Write a table: text flush left, numbers and the columns `right` flush right; a float of 0 to 1 gets a bar."""
     first = rows[0] if rows else header
-    head = "".join(f"<th{_side(cell)}>{escape(name)}</th>" for name, cell in zip(header, first, strict=True))
-    body = "".join("<tr>" + "".join(f"<td{_side(cell)}>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    side = ["" if place in right or not isinstance(cell, str) else ' class="name"' for place, cell in enumerate(first)]
+    head = "".join(f"<th{where}>{escape(name)}</th>" for where, name in zip(side, header, strict=True))
+    lines = ("".join(f"<td{where}>{_cell(cell)}</td>" for where, cell in zip(side, row, strict=True)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -127,9 +135,9 @@ def title(text: str) -> str:
     return f"<h1>{escape(text)}</h1>"
 
 
-def figure(text: str) -> str:
-    """Write the one number that counts."""
-    return f'<div class="figure">{escape(text)}</div>'
+def figure(text: str, beside: str) -> str:
+    """Write the one number that counts, and what to hold it against."""
+    return f'<div class="figure">{escape(text)} <span>{escape(beside)}</span></div>'
 
 
 def paragraph(text: str) -> str:
@@ -175,10 +183,6 @@ def _bars(bars: Sequence[Bar]) -> str:
 
 def _true(bar: Bar) -> str:
     return ' class="true"' if bar.true else ""
-
-
-def _side(cell: Value) -> str:
-    return ' class="name"' if isinstance(cell, str) else ""
 
 
 def _cell(cell: Value) -> str:

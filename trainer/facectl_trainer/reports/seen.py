@@ -101,10 +101,8 @@ def activations(results: Results, photographs: Photographs, model: Any) -> Secti
     for place, pixels in _present(results, photographs, wanted):
         maps = [explain.activation_maps(model, pixels, layer) for layer in (layers.lower, layers.upper)]
         lines = [
-            f"{where}: {layer}, {height} × {width}, {channels} channels"
-            for where, layer, (height, width, channels) in zip(
-                ("middle", "right"), (layers.lower, layers.upper), (each.shape for each in maps), strict=True
-            )
+            f"{where}: {layer}, {explain.map_size(model, layer)}, {each.shape[2]} channels"
+            for where, layer, each in zip(("middle", "right"), (layers.lower, layers.upper), maps, strict=True)
         ]
         pictures = (pixels, *(explain.mosaic(each, 300) for each in maps))
         cards.append(Card(pictures, (results.predictions.images[place].label, *lines)))
@@ -122,27 +120,28 @@ def grad_cams(results: Results, photographs: Photographs, model: Any) -> Section
     """Show what spoke for right and wrong answers."""
     if not explain.map_layers(model):
         return None
+    upper = explain.default_layers(model).upper
     predictions, labels = results.predictions, results.run.spec.labels
     cards = []
     for place, pixels in _present(results, photographs, mixture(predictions.probabilities, predictions.truth, CAMS)):
         true, answer = int(predictions.truth[place]), int(predictions.predicted[place])
         probability = percent(predictions.probabilities[place, answer])
-        heat = explain.overlay(pixels, explain.grad_cam(model, pixels, answer))
+        heat = explain.overlay(pixels, explain.grad_cam(model, pixels, answer, upper))
         if answer == true:
             cards.append(Card((pixels, heat), (labels[true], f"{probability} %"), verdict="right"))
             continue
-        missed = explain.overlay(pixels, explain.grad_cam(model, pixels, true))
+        missed = explain.overlay(pixels, explain.grad_cam(model, pixels, true, upper))
         wanted = percent(predictions.probabilities[place, true])
-        lines = (f"{labels[true]}, taken for {labels[answer]}", f"left: what speaks for {labels[answer]}, "
+        lines = (f"{labels[true]}, taken for {labels[answer]}", f"middle: what speaks for {labels[answer]}, "
                  f"{probability} %", f"right: for {labels[true]}, {wanted} %")  # fmt: skip
-        cards.append(Card((heat, missed), lines, verdict="wrong"))
+        cards.append(Card((pixels, heat, missed), lines, verdict="wrong"))
     return _shown(
         "grad-cam",
         "Where it looked",
         "Bright is what speaks for the answer (Grad-CAM, Selvaraju et al. 2017): it should lie on the thing, not on "
-        "what is around it.",
+        f"what is around it. The maps are those of {upper}, {explain.map_size(model, upper)}.",
         cards,
-        190,
+        150,
     )
 
 
