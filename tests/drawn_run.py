@@ -55,7 +55,10 @@ def draw_run(folder, data, labels, *, each=2, sure=0.9, wrong=(), seed=0, name=N
     (folder / "spec.json").write_text(encode(_spec(name or folder.name, labels, seed)))
     (folder / "recipe.json").write_bytes(msgspec.json.encode(load_recipe("zoo")[1]))
     (folder / "split.json").write_bytes(msgspec.json.encode(Split(str(data), parts, hashes)))
-    metrics = {"test": msgspec.to_builtins(test), "calibration": {"temperature": 0.8}}
+    metrics = {
+        "test": msgspec.to_builtins(test),
+        "calibration": {"temperature": 0.8, "val_loss_before": 0.5, "val_loss_after": 0.4, "n": 9},
+    }
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (folder / "model.keras").write_bytes(b"not read by a report")
     rows = [[image.path, image.label, *row] for image, row in zip(parts["test"], probabilities, strict=True)]

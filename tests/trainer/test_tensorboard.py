@@ -14,7 +14,9 @@ accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_ac
 
 
 def read(folder):
-    reader = accumulator.EventAccumulator(str(folder), size_guidance={accumulator.TENSORS: 0})
+    # Files of one second and one process are named by a count, and read as 1, 10, 2: none may purge another's points.
+    size = {accumulator.TENSORS: 0}
+    reader = accumulator.EventAccumulator(str(folder), size_guidance=size, purge_orphaned_data=False)
     reader.Reload()
     return reader
 
@@ -23,7 +25,8 @@ def points(folder, tag):
     """Every point of a scalar: (step, value)."""
     from tensorboard.util.tensor_util import make_ndarray
 
-    return [(event.step, round(float(make_ndarray(event.tensor_proto)), 6)) for event in read(folder).Tensors(tag)]
+    events = read(folder).Tensors(tag)
+    return sorted((event.step, round(float(make_ndarray(event.tensor_proto)), 6)) for event in events)
 
 
 def tags(folder):

@@ -15,8 +15,8 @@ from facectl_runtime.image import load as load_image
 from facectl_runtime.labelled import Image
 from facectl_runtime.pipeline import decode_ahead
 from facectl_runtime.spec import InputSpec
+from facectl_trainer.features import BATCH
 
-BATCH = 32
 _IN_MEMORY = 2**28  # bytes
 
 

@@ -49,6 +49,8 @@ def write_preview(
 
 def preview_data(data: Path, recipe: Recipe, seed: int, path: Path, quiet: bool) -> None:
     """Write the preview of a recipe on images of a data folder, of as many classes as there are rows."""
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"{path}: the preview is a PNG; give a name that ends in .png")
     gathered = gather(data, recipe.data, seed, quiet)
     side = input_side(backbone(recipe.backbone), recipe)
     labels = np.random.default_rng(seed).permutation(len(gathered.labels))

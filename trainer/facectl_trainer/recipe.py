@@ -7,7 +7,7 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -126,6 +126,41 @@ class Recipe(_Plan, frozen=True):
             raise ValueError('from scratch (weights = "none") there is nothing to freeze; use train = "all" in stages')
         if self.augment is None and any(stage.augment for stage in self.stages):
             raise ValueError("a stage has augment = true and there is no [augment] that says how")
+
+
+class Changes(NamedTuple):
+    """What is asked for in place of a recipe's own; None asks for nothing."""
+
+    backbone: str | None = None
+    weights: str | None = None
+    labels: str | None = None
+    top: int | None = None
+    balance: str | None = None
+    epochs: int | None = None
+    people: bool = False
+
+    def of(self, recipe: Recipe) -> Recipe:
+        """Give the recipe with these changes. Raises `UsageError` where they do not go together."""
+        replace = msgspec.structs.replace
+        if self.balance not in (None, *BALANCES):
+            raise UsageError(
+                f"--balance {self.balance!r} is not known{did_you_mean(str(self.balance), BALANCES)}; "
+                f"use {', '.join(BALANCES)}"
+            )
+        # Another backbone has other weights; but what is trained from scratch stays so.
+        weights = None if self.backbone and recipe.weights != SCRATCH else recipe.weights
+        try:
+            return replace(
+                recipe,
+                backbone=self.backbone or recipe.backbone,
+                weights=self.weights or weights,
+                people=self.people or recipe.people,
+                data=replace(recipe.data, labels=self.labels or recipe.data.labels, top=self.top or recipe.data.top),
+                balance=self.balance or recipe.balance,
+                stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in recipe.stages),
+            )
+        except ValueError as error:
+            raise UsageError(str(error)) from error
 
 
 def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:

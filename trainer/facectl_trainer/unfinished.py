@@ -3,7 +3,6 @@
 It becomes the run folder by one rename, when all of it is written.
 """
 
-import fcntl
 import os
 import shutil
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from zipfile import BadZipFile
 
 import msgspec
@@ -156,10 +155,8 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
     except OSError as error:
         raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another place with --out") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{out}: another training is at work there; wait for it, or give another --out") from error
+        if not _locked(lock):
+            raise UsageError(f"{out}: another training is at work there; wait for it, or give another --out")
         if not (folder / _LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat()):
             raise UsageError(f"{out}: another training has just ended there; look at it, or give another --out")
         unfinished = Unfinished(folder)
@@ -190,6 +187,19 @@ def _kept(unfinished: Unfinished) -> str:
         epochs = len(unfinished.position().history)
         return f"{unfinished.folder} keeps this training as it was after {epochs} epochs; --resume continues it"
     return "nothing of this training is kept: the first checkpoint comes at the end of an epoch, after ten seconds"
+
+
+def _locked(lock: IO[str]) -> bool:
+    """Lock a file until it is closed; False where another process holds it."""
+    if sys.platform == "win32":  # it has no such locks
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _clear(folder: Path) -> None:

@@ -36,7 +36,7 @@ def build(side: int, preprocess: Preprocess, weights: Path | None = None, normal
     for number, (channels, rate) in enumerate(zip(CHANNELS, DROPOUT, strict=True), start=1):
         x = layers.Conv2D(channels, 3, padding="same", use_bias=not normalized, name=f"block{number}_conv")(x)
         if normalized:
-            x = layers.BatchNormalization(name=f"block{number}_bn")(x)
+            x = layers.BatchNormalization(momentum=0.9, name=f"block{number}_bn")(x)  # a training has few steps
         x = layers.ReLU(name=f"block{number}_relu")(x)
         x = layers.MaxPooling2D(2, name=f"block{number}_pool")(x)
         if normalized:

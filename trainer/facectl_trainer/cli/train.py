@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, did_you_mean
+from facectl_runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from facectl_trainer.recipe import Recipe
     from facectl_trainer.train import Trained
 
 _COMPARE = "compare"
@@ -86,7 +85,7 @@ def train(
     from facectl_runtime.devices import parse_device
     from facectl_trainer.data.csv_labels import describe
     from facectl_trainer.data.split import parse_fold
-    from facectl_trainer.recipe import load_recipe
+    from facectl_trainer.recipe import Changes, load_recipe
     from facectl_trainer.train import Job, train
 
     if list_:
@@ -101,11 +100,14 @@ def train(
     if runs:
         raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
 
+    changes = Changes(backbone, weights, labels, top, balance, epochs, people)
+
     def job(variant: str | None, out: Path) -> Job:
         name, chosen = load_recipe(recipe, variant)
-        chosen = _changed(chosen, backbone, weights, labels, top, balance, epochs, people)
         parsed = parse_fold(fold) if fold else None
-        return Job(name, chosen, data, out, parse_device(device), seed, parsed, start, resume, force, report)
+        return Job(
+            name, changes.of(chosen), data, out, parse_device(device), seed, parsed, start, resume, force, report
+        )
 
     target = out or Path("runs") / (f"{Path(recipe).stem}-{variant}" if variant else Path(recipe).stem)
     if preview:
@@ -121,39 +123,6 @@ def train(
     if trained.left_out:
         typer.echo(f"left out: {len(trained.left_out)}: {describe(trained.left_out, most=10)}", err=True)
     return typer.echo(_encoded({**_plain(trained), "device_requested": device}) if json else _text(trained))
-
-
-def _changed(
-    recipe: "Recipe",
-    backbone: str | None,
-    weights: str | None,
-    labels: str | None,
-    top: int | None,
-    balance: str | None,
-    epochs: int | None,
-    people: bool,
-) -> "Recipe":
-    """Put the options given on the command line into a recipe."""
-    from msgspec.structs import replace
-
-    from facectl_trainer.recipe import BALANCES, SCRATCH
-
-    stages = tuple(replace(stage, epochs=epochs or stage.epochs) for stage in recipe.stages)
-    if balance not in (None, *BALANCES):
-        raise UsageError(f"--balance {balance!r}{did_you_mean(str(balance), BALANCES)}: use {', '.join(BALANCES)}")
-    data = replace(recipe.data, labels=labels or recipe.data.labels, top=top or recipe.data.top)
-    try:
-        return replace(
-            recipe,
-            backbone=backbone or recipe.backbone,
-            weights=weights or (None if backbone and recipe.weights != SCRATCH else recipe.weights),
-            people=people or recipe.people,
-            data=data,
-            balance=balance or recipe.balance,
-            stages=stages,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
 
 
 def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbose: bool) -> None:

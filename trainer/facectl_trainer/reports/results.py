@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.errors import ModelError
-from facectl_runtime.evaluate import Evaluation
 from facectl_runtime.labelled import Image
-from facectl_trainer.run import Run, read_run
+from facectl_trainer.run import Metrics, Run, read_run
 
 HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
 
@@ -46,19 +45,6 @@ class Predictions:
     def predicted(self) -> npt.NDArray[np.intp]:
         """N indices of the likeliest class."""
         return np.asarray(self.probabilities.argmax(axis=1))
-
-
-class Calibration(msgspec.Struct, frozen=True):
-    """As much of the calibration as a report tells."""
-
-    temperature: float
-
-
-class Metrics(msgspec.Struct, frozen=True):
-    """As much of `metrics.json` as a report tells."""
-
-    test: Evaluation
-    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True)
