@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,14 @@ def keep(name: str, figures: dict[str, Any]) -> None:
 def train(recipe: str, *options: object) -> dict[str, Any]:
     """Run `facectl train RECIPE --json` in this process, which then loads TensorFlow once; ends where it fails."""
     from facectl_runtime.cli import run
+    from facectl_trainer.framework import forget_graphs
 
     said = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(said):
         words = ["train", recipe, "--out", Path(folder, "run"), "--json", "--no-report", "--quiet", *options]
         if code := run([str(word) for word in words]):
             sys.exit(f"facectl {' '.join(map(str, words))}: exit code {code}")
-    _forget_graphs()
+    forget_graphs()
     result: dict[str, Any] = json.loads(said.getvalue())
     print(f"{recipe} {' '.join(map(str, options))}: {result['test']['accuracy']:.4f}", file=sys.stderr)
     return result
@@ -72,7 +74,17 @@ def balanced_accuracy(confusion: Any) -> float:
     return float((confusion.diagonal() / confusion.sum(axis=1)).mean())
 
 
-def _forget_graphs() -> None:
-    import tf_keras
+def variants_over_seeds(recipe: str, data: Path, variants: Mapping[str | None, str], seeds: tuple[int, ...]) -> None:
+    """Train a recipe's variants (None: the recipe itself) on every seed; print and keep each one's top-1."""
+    from facectl_runtime.output import columns
 
-    tf_keras.backend.clear_session()
+    rows = [("trained", "top-1", "spread", "n")]
+    figures = {}
+    for variant, what in variants.items():
+        option = ("--variant", variant) if variant else ()
+        results = [train(recipe, "--data", data, *option, "--seed", seed) for seed in seeds]
+        measured, n = spread([result["test"]["accuracy"] for result in results]), results[0]["test"]["n"]
+        figures[variant or "recipe"] = {"what": what, **measured, "n": n}
+        rows.append((what, f"{measured['mean']:.4f}", f"{measured['spread']:.4f}", str(n)))
+    print(columns(rows, right=(1, 2, 3)))
+    keep(recipe, {"seeds": len(seeds), "variants": figures})
