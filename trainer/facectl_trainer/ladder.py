@@ -1,9 +1,8 @@
-"""The ladder: every variant of a recipe, one after the other, and a page that compares them."""
+"""The ladder: every variant of a recipe, one after the other."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from facectl_runtime.errors import UsageError
 from facectl_trainer.framework import forget_graphs
@@ -12,14 +11,12 @@ from facectl_trainer.train import Job, check, train
 from facectl_trainer.unfinished import can_resume
 
 
-def climb(jobs: Sequence[Job], out: Path, quiet: bool, verbose: bool) -> Path:
-    """Train each job, and write and give `out`/compare.html.
+def climb(jobs: Sequence[Job], quiet: bool, verbose: bool) -> None:
+    """Train each job.
 
     With `resume`, runs that are whole are kept and the first that is not is continued. Raises `UsageError` where the
     recipe has no variants.
     """
-    from facectl_trainer.reports.compare import write_compare
-
     if not jobs:
         raise UsageError("--ladder trains a recipe's variants, and this recipe has none; leave it out")
     left = [job for job in jobs if not (job.resume and _is_whole(job))]
@@ -34,9 +31,6 @@ def climb(jobs: Sequence[Job], out: Path, quiet: bool, verbose: bool) -> Path:
             print(f"{job.name}: rung {jobs.index(job) + 1} of {len(jobs)}", file=sys.stderr)
         train(replace(job, resume=job.resume and can_resume(job.out)), quiet, verbose)
         forget_graphs()
-    page = out / "compare.html"
-    write_compare([job.out for job in jobs], page, force=True)
-    return page
 
 
 def _is_whole(job: Job) -> bool:

@@ -84,6 +84,22 @@ class Task:
     spec: InputSpec
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What a task is trained with."""
+
+    model: Any
+    build: Callable[[], Any]
+    """Makes the network anew, with the same first values."""
+    material: Material
+    gathered: Gathered
+    divided: Divided
+    spec: ModelSpec
+    """All but its metrics."""
+    start: Run | None
+    """Whose weights the model has begun with."""
+
+
 def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
     """Train a classifier and write its run folder, whole or not at all.
 
@@ -121,6 +137,20 @@ def check(job: Job) -> Task:
 def _train(
     task: Task, compute: Compute, unfinished: Unfinished, interrupted: Callable[[], None], quiet: bool, verbose: bool
 ) -> Trained:
+    ready = _make_ready(task, compute, quiet)
+    parts = ready.divided.split.parts
+    unfinished.claim(_identity(task, ready))
+    log = Log(unfinished.folder, verbose=verbose)
+    session = Session(task.recipe, ready.material, parts, compute, task.job.seed, unfinished, log, interrupted, quiet)
+    history = run_stages(ready.model, ready.build, session)
+    test = _test_and_write(task, ready, unfinished.folder)
+    _finish(task, ready.model, unfinished, log, quiet)
+    counts = {part: len(images) for part, images in parts.items()}
+    return Trained(task.job.out, test, counts, len(history), compute.used, ready.gathered.left_out)
+
+
+def _make_ready(task: Task, compute: Compute, quiet: bool) -> _Ready:
+    """Read the photographs and build the network, and refuse all that would end the training later."""
     job, recipe = task.job, task.recipe
     gathered = gather(job.data, recipe.data, job.seed, quiet)
 
@@ -141,22 +171,21 @@ def _train(
     divided = divide(gathered, recipe.split, job.seed, job.fold)
     if start:
         _refuse_seen(start, divided, job.seed)
-    described = _describe(task, gathered, divided)
-    unfinished.claim(_identity(task, divided, model))
-    log = Log(unfinished.folder, verbose=verbose)
-    parts = divided.split.parts
-    session = Session(recipe, material, parts, compute, job.seed, unfinished, log, interrupted, quiet)
-    history = run_stages(model, build, session)
-    calibration, probabilities = _calibrate(model, material, recipe, divided)
-    truth = np.array([gathered.labels.index(image.label) for image in parts["test"]])
-    answered = Answered(parts["test"], truth, probabilities, [])
+    return _Ready(model, build, material, gathered, divided, _describe(task, gathered, divided), start)
+
+
+def _test_and_write(task: Task, ready: _Ready, folder: Path) -> Metrics:
+    """Calibrate the trained network, measure it on test, and write what makes a run."""
+    calibration, probabilities = _calibrate(ready.model, ready.material, task.recipe, ready.divided)
+    split, labels, start = ready.divided.split, ready.gathered.labels, ready.start
+    images = split.parts["test"]
+    truth = np.array([labels.index(image.label) for image in images])
+    answered = Answered(images, truth, probabilities, [])
     begun_from = f"{start.folder}, {digest(start.model())}" if start else None
-    test = Metrics(evaluation(answered, gathered.labels), calibration, begun_from)
-    described = msgspec.structs.replace(described, metrics=metrics(answered.right))
-    write_run(unfinished.folder, model, described, recipe, divided.split, answered, test)
-    _finish(task, model, unfinished, log, quiet)
-    counts = {part: len(images) for part, images in parts.items()}
-    return Trained(job.out, test, counts, len(history), compute.used, gathered.left_out)
+    test = Metrics(evaluation(answered, labels), calibration, begun_from)
+    spec = msgspec.structs.replace(ready.spec, metrics=metrics(answered.right))
+    write_run(folder, ready.model, spec, task.recipe, split, answered, test)
+    return test
 
 
 def _finish(task: Task, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
@@ -217,15 +246,16 @@ def _refuse_seen(start: Run, divided: Divided, seed: int) -> None:
         )
 
 
-def _identity(task: Task, divided: Divided, model: Any) -> dict[str, Any]:
+def _identity(task: Task, ready: _Ready) -> dict[str, Any]:
     """Say what a checkpoint belongs to."""
+    divided = ready.divided
     return {
         "recipe": msgspec.to_builtins(task.recipe),
         "name": task.job.name,
         "seed": task.job.seed,
         "data": divided.fingerprint,
         "split": msgspec.to_builtins(divided.split.parts),
-        "first weights": digest(model),
+        "first weights": digest(ready.model),
         "versions": {name: version(name) for name in PACKAGES},
     }
 

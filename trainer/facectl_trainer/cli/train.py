@@ -129,26 +129,24 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
     from facectl_trainer.ladder import climb
     from facectl_trainer.recipe import variants
 
-    page = climb([job(name, target / name) for name in variants(recipe)], target, quiet, verbose)
-    _show(page, [target / name for name in variants(recipe)], json)
+    jobs = [job(name, target / name) for name in variants(recipe)]
+    climb(jobs, quiet, verbose)
+    _show([each.out for each in jobs], target / "compare.html", True, json)
 
 
 def _compare(runs: list[Path], out: Path | None, force: bool, json: bool) -> None:
-    from facectl_trainer.reports.compare import write_compare
-
     if len(runs) < 2:
         raise UsageError("compare: give two or more run folders")
-    page = out or Path("compare.html")
-    write_compare(runs, page, force)
-    _show(page, runs, json)
+    _show(runs, out or Path("compare.html"), force, json)
 
 
-def _show(page: Path, runs: list[Path], json: bool) -> None:
+def _show(runs: list[Path], page: Path, force: bool, json: bool) -> None:
     import msgspec
 
-    from facectl_trainer.reports.compare import comparison, table
+    from facectl_trainer.reports.compare import comparison, table, write_compare
 
     compared = comparison(runs)
+    write_compare(compared, page, force)
     typer.echo(_encoded(msgspec.to_builtins(compared)) if json else f"{table(compared)}\n{page} is ready; open it")
 
 

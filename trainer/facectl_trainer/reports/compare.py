@@ -94,13 +94,12 @@ def table(compared: Comparison) -> str:
     return columns([_HEADER, *map(_cells, compared.rows)], right=_NUMBERS)
 
 
-def write_compare(runs: Sequence[Path], out: Path, force: bool = False) -> Path:
-    """Write the comparison of runs as an HTML page that opens alone.
+def write_compare(compared: Comparison, out: Path, force: bool = False) -> Path:
+    """Write a comparison as an HTML page that opens alone.
 
-    Raises as `comparison` does, `UsageError` where something stands at `out` and `force` does not say to replace it,
-    and `MissingExtraError` without matplotlib.
+    Raises `UsageError` where something stands at `out` and `force` does not say to replace it, and `MissingExtraError`
+    without matplotlib.
     """
-    compared = comparison(runs)
     check_out(out, force)
     sections = [_table_section(compared), _accuracy_section(compared), _curves_section(compared)]
     body = [
