@@ -1,4 +1,4 @@
-"""The two small networks learn, and the dropout of one is repeatable."""
+"""The two small networks learn, and one is normalized."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from facectl_trainer.backbones import backbone
 tf_keras = pytest.importorskip("tf_keras")
 
 
-def classifier(name, seed=0):
-    tf_keras.utils.set_random_seed(seed)
+def classifier(name):
+    tf_keras.utils.set_random_seed(0)
     body = backbone(name).build(32, "unit", None)
     x = tf_keras.layers.GlobalAveragePooling2D()(body.output)
     return tf_keras.Model(body.input, tf_keras.layers.Dense(2, activation="softmax")(x))
@@ -44,16 +44,9 @@ def test_pixels_are_divided_by_255():
     np.testing.assert_allclose(probe(pixels), pixels / 255, atol=1e-7)
 
 
-def test_only_one_has_batch_norms_and_dropout():
+def test_only_one_has_batch_norms():
     kinds = {
         name: {type(layer).__name__ for layer in backbone(name).build(32, "unit", None).layers}
         for name in ("convnet", "convnet_bn")
     }
-    assert kinds["convnet_bn"] - kinds["convnet"] == {"BatchNormalization", "Dropout"}
-
-
-def test_dropout_follows_the_seed():
-    pixels, _ = stripes(8)
-    first, same, other = (classifier("convnet_bn", seed)(pixels, training=True).numpy() for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, same)
-    assert not np.array_equal(first, other)
+    assert kinds["convnet_bn"] - kinds["convnet"] == {"BatchNormalization"}
