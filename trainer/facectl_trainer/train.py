@@ -82,6 +82,8 @@ class Task:
     body: Backbone
     found: Found | None
     spec: InputSpec
+    start: Run | None
+    """Whose weights to begin from."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,6 @@ class _Ready:
     divided: Divided
     spec: ModelSpec
     """All but its metrics."""
-    start: Run | None
-    """Whose weights the model has begun with."""
 
 
 def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
@@ -131,7 +131,8 @@ def check(job: Job) -> Task:
     except ValueError as error:
         raise UsageError(f"{job.name}: {body.name} has no pretrained weights; {error}") from error
     side = input_side(body, recipe)
-    return Task(job, recipe, body, found, InputSpec(side, side, recipe.resize))
+    start = _begin_from(job.start, recipe) if job.start else None
+    return Task(job, recipe, body, found, InputSpec(side, side, recipe.resize), start)
 
 
 def _train(
@@ -162,22 +163,23 @@ def _make_ready(task: Task, compute: Compute, quiet: bool) -> _Ready:
         model = build()
     for stage in recipe.stages:
         begins_at(model, stage.train)
-    start = _take_over(model, job.start, gathered.labels, recipe) if job.start else None
+    if task.start:
+        _take_over(model, task.start, gathered.labels)
     divide(gathered, recipe.split, job.seed, job.fold)  # too few images of a class are known now, and not an hour later
     material = Material(
         job.data, task.spec, gathered.hashes, gathered.labels, recipe.copies, recipe.augment, compute.used, quiet
     )
     gathered = gathered.without(material.unreadable(model, recipe.stages[0], gathered.images))
     divided = divide(gathered, recipe.split, job.seed, job.fold)
-    if start:
-        _refuse_seen(start, divided, job.seed)
-    return _Ready(model, build, material, gathered, divided, _describe(task, gathered, divided), start)
+    if task.start:
+        _refuse_seen(task.start, divided, job.seed)
+    return _Ready(model, build, material, gathered, divided, _describe(task, gathered, divided))
 
 
 def _test_and_write(task: Task, ready: _Ready, folder: Path) -> Metrics:
     """Calibrate the trained network, measure it on test, and write what makes a run."""
     calibration, probabilities = _calibrate(ready.model, ready.material, task.recipe, ready.divided)
-    split, labels, start = ready.divided.split, ready.gathered.labels, ready.start
+    split, labels, start = ready.divided.split, ready.gathered.labels, task.start
     images = split.parts["test"]
     truth = np.array([labels.index(image.label) for image in images])
     answered = Answered(images, truth, probabilities, [])
@@ -221,16 +223,22 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
-def _take_over(model: Any, start: Path, labels: tuple[str, ...], recipe: Recipe) -> Run:
-    """Begin from a run's weights. Raises `UsageError` where the run is of another network or other classes."""
+def _begin_from(start: Path, recipe: Recipe) -> Run:
+    """Read the run to begin from. Raises `UsageError` where it is of another network."""
     run = read_run(start)
-    if run.spec.labels != labels:
-        raise UsageError(f"--from {start}: it was trained on other classes ({', '.join(run.spec.labels[:5])} …)")
     same = ("backbone", "features", "head", "side", "weights")
     if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
         raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
-    model.set_weights(run.model().get_weights())
     return run
+
+
+def _take_over(model: Any, start: Run, labels: tuple[str, ...]) -> None:
+    """Take a run's weights. Raises `UsageError` where it is of other classes."""
+    if start.spec.labels != labels:
+        raise UsageError(
+            f"--from {start.folder}: it was trained on other classes ({', '.join(start.spec.labels[:5])} …)"
+        )
+    model.set_weights(start.model().get_weights())
 
 
 def _refuse_seen(start: Run, divided: Divided, seed: int) -> None:
