@@ -85,11 +85,7 @@ class Material:
         what = f"features by {halves.name}" + (f", {len(changes)} copies" if copied else "")
         rows = room((len(images), len(changes), halves.size), np.float32)
         cache = FeatureCache(f"{self._made_by}:{made_by}")
-
-        def trunk(pixels: Pixels) -> Features:
-            return halves.flat(_listed(halves.trunk.predict_on_batch(pixels)))
-
-        extractor = Extractor(trunk, self._spec, self._root, self._hashes, cache, changes)
+        extractor = Extractor(halves.vectors, self._spec, self._root, self._hashes, cache, changes)
         with progress(what, len(images), self._quiet) as advance:
             errors = extractor.extract(images, rows, advance)
         kept = _Kept(rows, {image.path: place for place, image in enumerate(images)}, errors)
@@ -151,7 +147,3 @@ def _all_changes(image: Pixels, changes: Sequence[Transforms]) -> Pixels:
 def on_pixels(model: Any, stage: StagePlan) -> bool:
     """Say whether a stage runs the whole network each epoch, and not its tail on what was computed before."""
     return stage.augment or begins_at(model, stage.train) == 0
-
-
-def _listed(outputs: Any) -> list[Any]:
-    return outputs if isinstance(outputs, list) else [outputs]

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_trainer.backbones import Backbone
+from facectl_trainer.framework import tensorflow
 from facectl_trainer.recipe import ALL, HEAD, FeaturesPlan, HeadPlan, Recipe
 from facectl_trainer.weights import Found, Preprocess
 
@@ -147,6 +150,14 @@ class Halves:
     def size(self) -> int:
         """Count the values between the two of one image."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    @cached_property
+    def vectors(self) -> Callable[[npt.NDArray[np.uint8]], Floats]:
+        """The trunk as one graph: uint8 N × H × W × 3 → N × size. Keras's `predict_on_batch` is slower by a tenth."""
+        tf = tensorflow()
+        given = tf.TensorSpec(self.trunk.input_shape, tf.uint8)
+        graph = tf.function(lambda pixels: self.trunk(pixels, training=False), input_signature=[given])
+        return lambda pixels: self.flat([tensor.numpy() for tensor in tf.nest.flatten(graph(pixels))])
 
     def flat(self, tensors: Any) -> Floats:
         """Join the tensors between to N × size."""
