@@ -231,6 +231,7 @@ def test_a_storage_has_one_description(read):
         (pth((tensor(),)), "dict of tensors"),
         (pth({"weight": tensor(storage(view=("8", 0, 24)))}), "storage"),
         (pth(Raw(b"}" + encode(()) + b"\x85" * 200_000 + b"Ns")), "str keys"),  # its hash would overflow the stack
+        (pth(call("collections.OrderedDict", ((Raw(encode(()) + b"\x85" * 10), None),))), "OrderedDict"),  # hashed, too
         (pth(Raw(b"}" + b"N" * 1_000_001)), "opcodes"),
     ],
 )

@@ -196,6 +196,24 @@ def test_other_values_have_another_digest(h5, change):
     assert values_digest(h5("one.h5", ARRAYS)) != values_digest(h5("two.h5", ARRAYS | change))
 
 
+def test_names_in_another_order_have_another_digest(h5):
+    """Layers get their values in the order of the names."""
+    h5py = pytest.importorskip("h5py")
+
+    def digest(layers, tensors):
+        path = h5(
+            "named.h5", {"a/beta": np.zeros(2, np.float32), "a/gamma": np.ones(2, np.float32), "b/beta": np.ones(2)}
+        )
+        with h5py.File(path, "a") as file:
+            file.attrs["layer_names"] = layers
+            file["a"].attrs["weight_names"] = tensors
+        return values_digest(path)
+
+    layers, tensors = ["a", "b"], ["gamma", "beta"]
+    assert len({digest(layers, tensors), digest(layers[::-1], tensors), digest(layers, tensors[::-1])}) == 3
+    assert digest(layers, tensors) == digest(np.bytes_(layers), np.bytes_(tensors))  # as older versions write them
+
+
 def test_weights_known_by_their_values(places, h5):
     known = dataclasses.replace(LOOSE, digest=values_digest(h5("known.h5", ARRAYS)))
     path = places["home"] / known.file

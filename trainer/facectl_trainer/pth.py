@@ -255,7 +255,14 @@ def _tensor(storage: Any, offset: Any, sides: Any, strides: Any, *_unused: Any) 
     return _Tensor(storage, offset, sides, strides)
 
 
+def _ordered_dict(*arguments: Any) -> dict[str, Any]:
+    """Make an empty dict; PyTorch sets its items one by one. Keys in an argument would be hashed, see `store`."""
+    if arguments:
+        raise _RefusedError("gives arguments to OrderedDict, which no state dict needs")
+    return {}
+
+
 _CALLS: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": dict,
+    "collections.OrderedDict": _ordered_dict,
     "torch._utils._rebuild_tensor_v2": _tensor,
 }

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -206,10 +207,11 @@ def pull_command(weights: Weights, alternatives: Sequence[Weights], *, force: bo
 
 
 def values_digest(path: Path) -> str:
-    """Give `values:` and the SHA-256 of an HDF5 file's tensors, its attributes left out.
+    """Give `values:` and the SHA-256 of an HDF5 file's tensors, and of the lists that say whose values they are.
 
     Two files with the same values differ in the time stamps and versions that HDF5 and Keras write into them. Hashed
-    are, for each dataset in the order of their paths, the path, the dtype, the shape and the bytes.
+    are, in the order of the paths, of each dataset the path, the dtype, the shape and the bytes, and of each group the
+    path and the names in its attributes `layer_names` and `weight_names`: layers get their values in that order.
 
     Raises:
         UsageError: not a readable HDF5 file, or one with something else than plain arrays of numbers in it.
@@ -227,23 +229,32 @@ def values_digest(path: Path) -> str:
 
 
 def _hash_datasets(file: "h5py.File", size: int) -> str:
-    """Hash every dataset; nothing larger than the file itself is read, and nothing that lies outside of it."""
+    """Hash every dataset and list of names; no dataset is read that is larger than the file, or lies outside of it."""
     import h5py
 
     links: dict[str, object] = {}
     file.visititems_links(links.__setitem__)
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(_names_in("", file))
     for name, link in sorted(links.items()):
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"{name[:80]!r} is a link to another place")
         dataset = file[name]
         if isinstance(dataset, h5py.Group):
+            digest.update(_names_in(name, dataset))
             continue
         if dataset.dtype.kind not in "fiub" or dataset.nbytes > size or dataset.external or dataset.is_virtual:
             raise ValueError(f"{name[:80]!r} is no plain array of numbers")
         digest.update(f"{name}\0{dataset.dtype.str}\0{dataset.shape}\0".encode())
         digest.update(dataset[()].tobytes())
     return digest.hexdigest()
+
+
+def _names_in(path: str, group: "h5py.Group") -> bytes:
+    """Encode the lists by which a group's values are given to layers, in their order, however they were written."""
+    from facectl_trainer.backbones.hdf5 import strings
+
+    lists = {key: strings(group.attrs[key]) for key in ("layer_names", "weight_names") if key in group.attrs}
+    return "".join(f"{path}\0{key}\0{json.dumps(names)}\0" for key, names in lists.items()).encode()
 
 
 def _package_folders(weights: Weights) -> list[Path]:

@@ -30,7 +30,7 @@ def read_layers(path: Path) -> dict[str, Values]:
     try:
         with h5py.File(path, "r") as file:
             group = file.get("model_weights", file)
-            layers = {name: _values(group[name]) for name in _strings(group.attrs["layer_names"])}
+            layers = {name: _values(group[name]) for name in strings(group.attrs["layer_names"])}
     except (OSError, KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"{path}: not a readable file of Keras weights ({reason(error)}); delete it and get it again"
@@ -39,10 +39,10 @@ def read_layers(path: Path) -> dict[str, Values]:
 
 
 def _values(layer: Any) -> Values:
-    return [np.asarray(layer[name][()], np.float32) for name in _strings(layer.attrs["weight_names"])]
+    return [np.asarray(layer[name][()], np.float32) for name in strings(layer.attrs["weight_names"])]
 
 
-def _strings(names: Any) -> list[str]:
+def strings(names: Any) -> list[str]:
     """Read an attribute that h5py gives as bytes or as str, by the writer's version."""
     return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 

@@ -61,7 +61,7 @@ MOBILENET_V2 = (
     Weights(
         name="imagenet",
         file="mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
-        digest="values:80ed664330e2a4dfa8544dff290d714037ce32bfaff9cd8272c8ec01b15c2ff7",  # float16
+        digest="values:9d28a96d3bb42c3eb1b05dbf348144f8e5f233324e95dd26fdc1ae9a5e5ad8d6",  # float16
         licence="unknown",
         preprocess="tf",
     ),
@@ -92,7 +92,7 @@ RESNET50 = (
     Weights(
         name="imagenet-tfjs",
         file=f"resnet50_{_NO_TOP}",
-        digest="values:4376833ed1d391b356285b1336dbb9b7839cf82d60dca66abc7e6f7edbe7271e",
+        digest="values:c311c65d50e43dded0a0c4851be44c2c12ac49cbf35a0064656cbdc74ab88546",
         licence="MIT",
         preprocess="caffe",
     ),
@@ -111,7 +111,7 @@ VGG16 = (
     Weights(
         name="imagenet-torch",
         file=f"vgg16_{_NO_TOP}",
-        digest="values:95a5431124aa5aa6caf4fde68c475fb903a39c59d09d29319871a8b721de63d3",
+        digest="values:e7903779a7bfd93940fb5be2d004029bc32dff3eada02895e5a86a4efdbec8fb",
         licence="unknown",
         preprocess="torch",
     ),
@@ -130,7 +130,7 @@ INCEPTION_V3 = (
     Weights(
         name="imagenet-2015",
         file=f"inception_v3_{_NO_TOP}",
-        digest="values:1975f425a4aff0b91b8cdb86f09bba3e36b48b2c24296d9401a71af4c7c0f786",
+        digest="values:11d461db9e2e6963d334b14c954db62c3423da7e7d4cec058c2db34b5d7d67bb",
         licence="unknown",
         preprocess="tf",
     ),
