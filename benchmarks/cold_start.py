@@ -1,16 +1,15 @@
 """Cold start, whole processes in turn: `facectl predict` against the least a program can do, --help against typer."""
 
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from common import FACECTL, facectl, keep, test_data
+from common import FACECTL, facectl, keep, middle, test_data
 from facectl_runtime.output import columns
 
-ROUNDS, WARM_UP = 30, 3
+ROUNDS, WARM_UP = 31, 3
 FLOOR = Path(__file__).with_name("floor.py")
 
 
@@ -36,13 +35,9 @@ def main() -> None:
 
 
 def compare(command: list[str], floor: list[str]) -> dict[str, float]:
-    """Time two commands in turn; seconds (medians), and the median of the ratios pair by pair."""
+    """Time two commands in turn; the seconds and the ratio of the pair whose ratio is the median."""
     pairs = [(_seconds(command), _seconds(floor)) for _ in range(WARM_UP + ROUNDS)][WARM_UP:]
-    return {
-        "seconds": statistics.median(mine for mine, _ in pairs),
-        "floor_seconds": statistics.median(least for _, least in pairs),
-        "ratio": statistics.median(mine / least for mine, least in pairs),
-    }
+    return middle([{"seconds": mine, "floor_seconds": least, "ratio": mine / least} for mine, least in pairs])
 
 
 def _seconds(command: list[str]) -> float:

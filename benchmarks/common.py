@@ -57,6 +57,11 @@ def train(recipe: str, *options: object) -> dict[str, Any]:
     return result
 
 
+def middle(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Give the round whose `ratio` is the median (of an even number: the upper), so that its figures agree with it."""
+    return sorted(rounds, key=lambda one: one["ratio"])[len(rounds) // 2]
+
+
 def spread(values: list[float]) -> dict[str, Any]:
     """Give mean, sample standard deviation and each value, of one run a seed."""
     return {"mean": statistics.mean(values), "spread": statistics.stdev(values), "each": values}

@@ -1,5 +1,6 @@
 """README quotes what the benchmarks printed, names commands that exist, and links to files that are there."""
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facectl_runtime.cli import run
+from facectl_runtime.metrics import wilson
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,6 +20,20 @@ def test_the_figures_are_those_of_the_benchmarks(monkeypatch):
     from readme import tables
 
     assert tables() in README
+
+
+def test_a_recipe_comes_with_its_interval_and_age_where_it_was_measured(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    sys.modules.pop("common", None)
+    import readme
+
+    monkeypatch.setattr(readme, "OUT", tmp_path)
+    variants = {"recipe": {"what": "The network.", "mean": 1.0, "spread": 0.0, "each": [1.0] * 3, "n": 69}}
+    (tmp_path / "age.json").write_text(json.dumps({"seeds": 3, "variants": variants}))
+    low, _ = wilson(69, 69)
+    assert readme._recipes()[-1] == (
+        f"| three ages of UTKFace | The network | 1.0000 ± 0.0000 | {low:.4f} to 1.0000 | 69 |"
+    )
 
 
 @pytest.mark.parametrize(
