@@ -56,6 +56,7 @@ def test_the_table_has_a_line_a_run(runs):
     lines = table(comparison(runs)).splitlines()
     assert [line.split()[0] for line in lines] == ["run", "plain", "augmented", "elsewhere"]
     assert "+0.167" in lines[2]
+    assert "seconds of epochs" in lines[0]
 
 
 def test_equal_accuracies_differ_by_a_zero_without_a_sign(runs, tmp_path):

@@ -179,6 +179,14 @@ def test_what_the_run_does_not_have_is_refused(trained, facectl, tmp_path, words
     assert not list(tmp_path.iterdir())
 
 
+def test_the_picture_is_not_given_the_name_of_another_format(trained, facectl, tmp_path):
+    photograph = next((trained.data / "red").glob("*.png"))
+    done = facectl("explain", trained.folder, photograph, "--out", tmp_path / "a.jpg", "--device", "cpu")
+    assert "a.jpg: the picture is a PNG; give a name that ends in .png" in done.error()
+    assert done.code == 2
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_exported_file_and_no_picture_are_refused(trained, facectl, tmp_path):
     exported = tmp_path / "zoo.onnx"
     exported.touch()

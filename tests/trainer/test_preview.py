@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from PIL import Image
 
 from facectl_runtime.errors import UsageError
 from facectl_trainer import augment, preview
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
+from facectl_trainer.recipe import load_recipe
 
 pytest.importorskip("tf_keras")
 
@@ -58,6 +60,16 @@ def test_nothing_to_show_is_said(tmp_path):
         with pytest.raises(UsageError, match="nothing to preview"):
             preview.write_preview(tmp_path / "preview.png", images, plan, plan_of_copies, seed=0)
     assert not list(tmp_path.iterdir())
+
+
+def test_changes_that_no_stage_uses_are_not_shown(tmp_path, draw_classes):
+    data, png = draw_classes(tmp_path / "data", {"red": 3, "green": 3}), tmp_path / "preview.png"
+    _, recipe = load_recipe("shapes")
+    unused = replace(recipe, stages=tuple(replace(stage, augment=False) for stage in recipe.stages))
+    with pytest.raises(UsageError, match="nothing to preview"):
+        preview.preview_data(data, unused, 0, png, quiet=True)
+    preview.preview_data(data, replace(unused, copies=CopiesPlan(flip=True)), 0, png, quiet=True)
+    assert cells(png, recipe.side).shape[:2] == (2, 2)
 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path):

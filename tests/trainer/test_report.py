@@ -13,9 +13,11 @@ from facectl_runtime.errors import ModelError
 tf_keras = pytest.importorskip("tf_keras")
 pytest.importorskip("matplotlib")
 
-from facectl_trainer.reports.measured import headline  # noqa: E402
+from facectl_trainer.reports.measured import curves, headline  # noqa: E402
+from facectl_trainer.reports.photographs import Photographs  # noqa: E402
 from facectl_trainer.reports.report import write_report  # noqa: E402
 from facectl_trainer.reports.results import read_results  # noqa: E402
+from facectl_trainer.reports.seen import test_images as shown_tests  # noqa: E402
 
 HOSTILE = ['<script>alert("1")</script>', "a & b's", "$x_1$ \\ %"]
 PICTURES = {"learning-curves", "confusion", "reliability", "composition", "examples", "test-images", "mistakes",
@@ -92,6 +94,36 @@ def test_the_headline_names_the_licence_of_the_weights(tmp_path):
     spec["provenance"]["weights_licence"] = "unknown"
     (folder / "spec.json").write_text(json.dumps(spec))
     assert "pretrained weights, licence unknown" in headline(read_results(folder))
+
+
+def test_a_run_begun_from_another_names_it_and_is_not_said_to_be_from_scratch(tmp_path):
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=1)
+    assert "efficientnet_lite0, from scratch" in headline(read_results(folder))
+    change(folder / "metrics.json", begun_from="runs/first, 0123abcd")
+    text = headline(read_results(folder))
+    assert "<dt>begun from</dt><dd>runs/first, 0123abcd</dd>" in text
+    assert "from scratch" not in text
+
+
+def test_the_page_counts_the_mistakes_it_shows(tmp_path):
+    """Where most answers are wrong, so are most of those shown; a photograph that is gone is in neither."""
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=15, wrong=range(9, 30))
+    results = read_results(folder)
+    assert "Mistakes are 15 of these 24, and 70.0 % of all" in shown_tests(results, Photographs(results.run)).reading
+    (tmp_path / "data" / "dog" / "test0.png").unlink()
+    assert "Mistakes are 14 of these 23, and 70.0 % of all" in shown_tests(results, Photographs(results.run)).reading
+
+
+def test_the_learning_curves_say_where_the_losses_are_not_of_one_kind(tmp_path):
+    folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=1)
+    assert "smoothing" not in curves(read_results(folder)).reading
+    stages = json.loads((folder / "recipe.json").read_text())["stages"]
+    change(folder / "recipe.json", stages=[*stages, {**stages[0], "label_smoothing": 0.1}])
+    assert "loss on train is with label smoothing" in curves(read_results(folder)).reading
+
+
+def change(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
 def test_the_same_pictures_stand_beside_the_page(hostile):

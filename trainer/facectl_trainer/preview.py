@@ -16,6 +16,7 @@ from facectl_trainer.model import input_side
 from facectl_trainer.pixels import decode
 from facectl_trainer.prepare import gather
 from facectl_trainer.recipe import Recipe
+from facectl_trainer.reports.output import check_png
 
 ROWS = 8
 EXAMPLES = 6
@@ -49,17 +50,19 @@ def write_preview(
 
 def preview_data(data: Path, recipe: Recipe, seed: int, path: Path, quiet: bool) -> None:
     """Write the preview of a recipe on images of a data folder, of as many classes as there are rows."""
-    if path.suffix.lower() != ".png":
-        raise UsageError(f"{path}: the preview is a PNG; give a name that ends in .png")
+    check_png(path)
     gathered = gather(data, recipe.data, seed, quiet)
     side = input_side(backbone(recipe.backbone), recipe)
     labels = np.random.default_rng(seed).permutation(len(gathered.labels))
     first = {image.label: image for image in reversed(gathered.images)}
     chosen = [first[gathered.labels[label]] for label in labels[:ROWS]]
-    found, errors = decode(data, chosen, InputSpec(side, side, recipe.resize), lambda _: None)
+    found, errors = decode(data, chosen, gathered.hashes, InputSpec(side, side, recipe.resize), lambda _: None)
     if not found:
         raise UsageError(f"{data}: cannot be read ({next(iter(errors.values()))}); facectl train names all such images")
-    write_preview(path, np.stack(list(found.values())), recipe.augment, recipe.copies, seed)
+    used = recipe.augment if any(stage.augment for stage in recipe.stages) else None
+    if recipe.augment and not (used or recipe.copies):
+        raise UsageError(f"{path}: nothing to preview; the recipe has [augment], and no stage that has augment = true")
+    write_preview(path, np.stack(list(found.values())), used, recipe.copies, seed)
 
 
 def _examples(images: Images, plan: AugmentPlan, seed: int) -> list[tuple[str, Images]]:

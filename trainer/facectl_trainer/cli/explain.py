@@ -19,7 +19,11 @@ def explain(
         Path | None, typer.Option(help="The picture to write, a PNG. [default: IMAGE's name with .explained.png, here]")
     ] = None,
     layer: Annotated[
-        str | None, typer.Option(help="The layer of Grad-CAM and of the upper maps. [default: the last that has maps]")
+        str | None,
+        typer.Option(
+            help="The layer of Grad-CAM and of the upper maps. "
+            "[default: the last of the main path with maps of 5 × 5 or more]"
+        ),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Another class to show what speaks for it.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the picture that is there.")] = False,
@@ -34,9 +38,10 @@ def explain(
     from facectl_runtime.devices import parse_device
     from facectl_trainer.explain import explain
     from facectl_trainer.framework import use_device
-    from facectl_trainer.reports.output import check_out, write_whole
+    from facectl_trainer.reports.output import check_out, check_png, write_whole
 
     target = out or Path(f"{image.stem}.explained.png")
+    check_png(target)
     check_out(target, force)
     used = use_device(asked := parse_device(device))
     explained = explain(run, image, label, layer)

@@ -55,7 +55,7 @@ class Row:
     """The best of any epoch; NaN where the history has none."""
     epochs: int
     seconds: float
-    """Of all epochs; NaN where the history does not say."""
+    """Of all epochs, without the features computed before them; NaN where the history does not say."""
     size: int
     """Of the Keras model on disk, in bytes."""
     gain: Gain | None
@@ -156,7 +156,7 @@ def curves_chart(compared: Comparison) -> Chart:
 
 
 _HEADER = ("run", "recipe", "accuracy", "95 % interval", "against the first (95 %)", "n", "macro-F1", "best val",
-           "epochs", "seconds", "MB", "backbone")  # fmt: skip
+           "epochs", "seconds of epochs", "MB", "backbone")  # fmt: skip
 _NUMBERS = range(2, len(_HEADER) - 1)
 """The columns that are flush right."""
 
@@ -184,7 +184,8 @@ def _table_section(compared: Comparison) -> Section:
         "The runs",
         f"Accuracy and macro-F1 are of the test images; beside the interval is the difference in accuracy to "
         f"{compared.rows[0].name} on the very same images, with its 95 % interval for matched pairs (Agresti & Min "
-        "2005), and empty where the test images were others.",
+        "2005), and empty where the test images were others. The seconds are of the epochs alone, without the features "
+        "that were computed before them.",
         html=page.table(_HEADER, [_cells(row) for row in compared.rows], _NUMBERS),
     )
 

@@ -27,13 +27,16 @@ def headline(results: Results) -> str:
     low, high = test.interval
     commonest = max(each.n for each in test.per_class.values()) / test.n
     counts = {part: len(images) for part, images in results.run.split.parts.items()}
-    weights = f", pretrained weights, licence {source.weights_licence}" if source.weights_licence else ", from scratch"
+    start = results.metrics.begun_from
+    scratch = "" if start else ", from scratch"
+    weights = f", pretrained weights, licence {source.weights_licence}" if source.weights_licence else scratch
     facts = [
         ("images", ", ".join(f"{count} {part}" for part, count in counts.items())),
         ("classes", str(len(spec.labels))),
         ("macro-F1", f"{mean_f1(each.f1 for each in test.per_class.values()):.3f}"),
         ("recipe", f"{source.recipe}, seed {source.seed}"),
         ("backbone", source.backbone + weights),
+        *([("begun from", start)] if start else []),
         ("input", f"{spec.input.width} × {spec.input.height} pixels"),
         ("trained", source.created.replace("T", " ").replace("Z", " UTC")),
         ("next", f"facectl export {spec.name}   (in the folder that holds the run)"),
@@ -62,11 +65,13 @@ def curves(results: Results) -> Section | None:
         f"stage {number} ({name}): epochs {first} to {last}"
         for number, (name, first, last) in enumerate(found, start=1)
     )
+    smoothed = any(stage.label_smoothing for stage in results.run.recipe.stages)
+    unlike = " The loss on train is with label smoothing, that on val without." if smoothed else ""
     return Section(
         "learning-curves",
         "Learning curves",
         "Where the loss on train goes on falling and that on val rises, the network learns its images by heart; a ring "
-        f"marks the lowest loss on val of each stage. {named[0].upper()}{named[1:]}.",
+        f"marks the lowest loss on val of each stage. {named[0].upper()}{named[1:]}.{unlike}",
         (learning_curves(results.history),),
     )
 

@@ -110,7 +110,7 @@ def evenly(classes: Iterable[int], most: int) -> list[int]:
 
 
 def mixture(probabilities: Floats, truth: Ints, most: int) -> list[int]:
-    """Give up to `most` indices, a third of them wrong answers where there are so many, each class in turn."""
+    """Give up to `most` indices, each class in turn: a third wrong answers, or more where right ones are too few."""
     right = probabilities.argmax(axis=1) == truth
     wrongs, rights = np.flatnonzero(~right), np.flatnonzero(right)
     failed = evenly(truth[wrongs], max(most // 3, most - len(rights)))

@@ -14,6 +14,12 @@ def check_out(target: Path, force: bool) -> None:
         raise UsageError(f"{target}: already there; give another --out, or --force to replace it")
 
 
+def check_png(target: Path) -> None:
+    """Refuse a name that would hide that a picture is a PNG. Raises `UsageError`."""
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{target}: the picture is a PNG; give a name that ends in .png")
+
+
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file beside, then rename it. Raises `UsageError` where the folder cannot be written."""
     with scratch_beside(target) as scratch:

@@ -42,13 +42,17 @@ def examples(results: Results, photographs: Photographs) -> Section | None:
 
 def test_images(results: Results, photographs: Photographs) -> Section | None:
     """Show a mixture of test images with the likeliest answers."""
-    wanted = mixture(results.predictions.probabilities, results.predictions.truth, TESTS)
+    predictions = results.predictions
+    wrong = predictions.predicted != predictions.truth
+    shown = _present(results, photographs, mixture(predictions.probabilities, predictions.truth, TESTS))
+    failed = sum(wrong[place] for place, _ in shown)
     return _shown(
         "test-images",
         "Test images",
         f"Above stands the true name, below the {LIKELIEST} likeliest answers with their probabilities in per cent; "
-        "the true one is bold. Up to a third of the page are mistakes, which is more than their share.",
-        [_answered(results, place, pixels, LIKELIEST) for place, pixels in _present(results, photographs, wanted)],
+        f"the true one is bold. Mistakes are {failed} of these {len(shown)}, and {percent(wrong.mean())} % of all test "
+        "images.",
+        [_answered(results, place, pixels, LIKELIEST) for place, pixels in shown],
         170,
     )
 
