@@ -77,7 +77,7 @@ def decode(source: Path | bytes, spec: InputSpec | None = None) -> Image.Image:
     With `spec`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, so use the result for that `spec` alone. Raises
     `ImageError` whatever the file holds.
     """
-    data = source if isinstance(source, bytes) else _read(source)
+    data = source if isinstance(source, bytes) else read(source)
     try:
         image = _open(data)
         if spec is not None:
@@ -113,19 +113,8 @@ def to_input(image: Image.Image | Pixels, spec: InputSpec, landmarks: npt.ArrayL
     return np.array(image)
 
 
-def load(source: Path | bytes, spec: InputSpec) -> Pixels:
-    """Read a picture straight to the model's input: uint8, height x width x 3. Raises `ImageError`."""
-    try:
-        return to_input(decode(source, spec), spec)
-    except MemoryError as error:
-        raise ImageError("takes more memory than this machine has; scale it down") from error
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Give the bytes of a picture file. Raises `ImageError` for what is no regular file or too long."""
     try:
         status = path.stat()
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
@@ -137,6 +126,18 @@ def _read(path: Path) -> bytes:
         raise ImageError(_too_long(status.st_size))
     kind = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
     raise ImageError(f"is {kind}; give an image file")
+
+
+def load(source: Path | bytes, spec: InputSpec) -> Pixels:
+    """Read a picture straight to the model's input: uint8, height x width x 3. Raises `ImageError`."""
+    try:
+        return to_input(decode(source, spec), spec)
+    except MemoryError as error:
+        raise ImageError("takes more memory than this machine has; scale it down") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _too_long(size: int) -> str:

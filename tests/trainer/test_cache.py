@@ -412,3 +412,14 @@ def test_no_space_and_content_are_taken_for_others(file):
     FeatureCache("a", file).put({"bc": TWO, "sha256": TWO})
     assert FeatureCache("ab", file).get(["bc", "sha256"]) == {}
     assert FeatureCache("a", file).get(["bc"])["bc"].tobytes() == TWO.tobytes()
+
+
+@pytest.mark.parametrize("length", [100, 1280, 2048, 2500, 4094, 5000, 20_000, 200_000])
+def test_as_many_as_it_says_it_can_hold_it_holds(file, monkeypatch, length):
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "8M")
+    cache = FeatureCache("space", file)
+    count = cache.fits(4 * length)
+    assert count * 4 * length > 0.4 * cache.limit
+    for number in range(0, count, 32):
+        cache.put({str(each): np.full(length, each, np.float32) for each in range(number, min(number + 32, count))})
+    assert len(cache.get(map(str, range(count)))) == count

@@ -53,6 +53,7 @@ def test_json_says_what_was_trained(mine, train, uneven, tmp_path):
         "test",
         "begun_from",
         "calibration",
+        "fold",
     }
     assert (said["device"], said["epochs"], said["left_out"]) == ("cpu", 2, {})
     assert sum(said["images"].values()) == 24
@@ -101,7 +102,10 @@ def test_top_takes_the_largest_classes(mine, train, draw_classes, tmp_path):
 
 def test_preview_draws_and_trains_nothing(mine, facectl, uneven, tmp_path):
     png = tmp_path / "preview.png"
-    done = facectl("train", mine, "--data", uneven, "--preview", png, "--out", tmp_path / "runs" / "new")
+    words = ["train", mine, "--data", uneven, "--preview", png, "--out", tmp_path / "runs" / "new"]
+    assert "no stage that has augment = true" in facectl(*words, "--quiet").error()
+    mine.write_text(TINY.replace("patience = 2", "patience = 2\naugment = true", 1))
+    done = facectl(*words)
     assert done.code == 0
     assert Image.open(png).width > 7 * 32
     assert str(png) in done.out
@@ -165,6 +169,39 @@ def test_from_begins_where_that_run_ended(mine, train, uneven, tmp_path):
     calibrated = json.loads((first / "metrics.json").read_text())["calibration"]["val_loss_after"]
     row = (second / "history.csv").read_text().splitlines()[1].split(",")
     assert float(row[5]) == pytest.approx(calibrated, rel=1e-4)
+
+
+def test_from_a_run_that_was_trained_on_what_would_be_tested_on_or_steered_by_is_refused(mine, train, uneven, tmp_path):
+    first, other = tmp_path / "runs" / "new", tmp_path / "runs" / "other"
+    assert train(uneven, recipe=mine).code == 0
+    done = train(uneven, "--from", first, "--seed", 3, out=other, recipe=mine)
+    assert done.code == 2
+    assert "test images of seed 3; give --seed 0" in done.error()
+    mine.write_text(TINY.replace("val = 0.2", "val = 0.4", 1))
+    done = train(uneven, "--from", first, out=other, recipe=mine)
+    assert done.code == 2
+    assert "val images of seed 0; give" in done.error()
+
+
+def test_what_the_run_before_the_last_learnt_is_not_forgotten(mine, train, uneven, draw_classes, tmp_path):
+    first, second, third = (tmp_path / "runs" / name for name in ("first", "second", "third"))
+    assert train(uneven, out=first, recipe=mine).code == 0
+    others = draw_classes(tmp_path / "others", {"green": 9, "red": 9}, seed=77)
+    done = train(others, "--from", first, out=second, recipe=mine)
+    assert done.code == 0, done.err
+    done = train(uneven, "--from", second, "--seed", 3, out=third, recipe=mine)
+    assert done.code == 2
+    assert "test images of seed 3" in done.error()
+
+
+def test_a_run_begun_from_another_is_never_worse_on_val(mine, train, uneven, tmp_path):
+    first, second = tmp_path / "runs" / "new", tmp_path / "runs" / "second"
+    assert train(uneven, recipe=mine).code == 0
+    wild = mine.with_name("wild.toml")
+    wild.write_text(TINY.replace("rate = 1e-2", "rate = 3.0", 1))
+    assert train(uneven, "--from", first, out=second, recipe=wild).code == 0
+    before, after = (json.loads((run / "metrics.json").read_text())["calibration"] for run in (first, second))
+    assert after["val_loss_before"] <= before["val_loss_after"] * 1.0001
 
 
 def test_from_another_network_or_other_classes_is_refused(mine, train, uneven, draw_classes, tmp_path):

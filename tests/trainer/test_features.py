@@ -38,12 +38,12 @@ def expected(path):
 class Work:
     """What one extraction did."""
 
-    def __init__(self, folder, cache, changes=ORIGINAL):
+    def __init__(self, folder, cache, changes=ORIGINAL, **more):
         self.images = class_folders(folder)
         self.hashes = {image.path: content_hash(folder / image.path) for image in self.images}
         self.trunk, self.steps = Means(), []
         rows = np.zeros((len(self.images), len(changes), 6), np.float32)
-        extractor = Extractor(self.trunk, SPEC, folder, self.hashes, FeatureCache("means", cache), changes)
+        extractor = Extractor(self.trunk, SPEC, folder, self.hashes, FeatureCache("means", cache), changes, **more)
         self.errors = extractor.extract(self.images, rows, self.steps.append)
         paths = [image.path for image in self.images]
         self.all = {path: row for path, row in zip(paths, rows, strict=True) if path not in self.errors}
@@ -68,6 +68,27 @@ def test_every_image_gets_its_own_features(folder, cache):
     for path, vector in work.found.items():
         np.testing.assert_array_equal(vector, expected(folder / path))
     assert sum(work.steps) == 80
+
+
+def test_of_more_than_the_cache_may_hold_the_first_are_kept(folder, cache):
+    first, second = Work(folder, cache, kept=50), Work(folder, cache, kept=50)
+    assert (first.seen, second.seen) == (80, 30)
+    for path, vector in second.found.items():
+        np.testing.assert_array_equal(vector, first.found[path])
+
+
+def test_a_photograph_that_changed_since_it_was_hashed_is_an_error_and_is_not_kept(folder, cache, monkeypatch):
+    class Hurried(Extractor):
+        def extract(self, images, *rest):
+            (folder / "red" / "00.png").write_bytes((folder / "blue" / "00.png").read_bytes())
+            return super().extract(images, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "Extractor", Hurried)
+        work = Work(folder, cache)
+    assert list(work.errors) == ["red/00.png"]
+    assert "has changed since training began" in work.errors["red/00.png"]
+    assert Work(folder, cache).errors == {}
 
 
 def test_the_second_time_nothing_is_computed(folder, cache):

@@ -117,3 +117,12 @@ def test_the_loss_of_val_by_hand():
 def test_a_probability_that_underflowed_is_no_loss_without_bound():
     assert math.isfinite(judge(np.array([[0, 1]], np.float32), np.array([0]))["val_loss"])
     assert math.isnan(judge(np.array([[np.nan, 1]], np.float32), np.array([0]))["val_loss"])
+
+
+def test_where_classes_count_alike_the_loss_on_val_counts_them_so_too():
+    truth = np.array([0, 0, 0, 1])
+    probabilities = np.array([[0.9, 0.1]] * 4, np.float32)
+    assert judge(probabilities, truth)["val_loss"] == pytest.approx(-(3 * np.log(0.9) + np.log(0.1)) / 4, rel=1e-5)
+    for balance in ("class_weights", "sampling"):
+        loss = judge(probabilities, truth, balance)["val_loss"]
+        assert loss == pytest.approx(-(np.log(0.9) + np.log(0.1)) / 2, rel=1e-5)

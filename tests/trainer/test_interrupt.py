@@ -29,6 +29,28 @@ def test_ctrl_c_that_a_destructor_swallowed_is_raised_at_the_next_check():
         signal.signal(signal.SIGINT, before)
 
 
+def test_sigterm_is_heard_too_where_it_means_to_stop():
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with interruptible() as check:
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(KeyboardInterrupt):
+                check()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_signal_that_is_to_be_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interruptible() as check:
+            os.kill(os.getpid(), signal.SIGINT)
+            check()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_without_ctrl_c_nothing_happens_in_any_thread():
     done = []
 

@@ -1,5 +1,7 @@
 """The ladder: every variant of a recipe, compared on one page, and taken up where it was left."""
 
+import shutil
+
 import pytest
 
 from facectl_trainer.recipe import variants
@@ -32,6 +34,33 @@ def test_every_variant_is_trained_and_compared(mine, train, uneven, facectl, tmp
     assert compared.code == 0, compared.err
     assert "<html" in (tmp_path / "page.html").read_text()
     assert "scratch" in compared.out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(["--fold", "1/4"], "another fold"), (["--balance", "sampling"], "another recipe's balance")],
+)
+def test_rungs_of_another_training_are_not_taken_for_this_one(mine, train, uneven, tmp_path, options, words):
+    out = tmp_path / "runs" / "mine"
+    assert train(uneven, "--ladder", out=out, recipe=mine).code == 0
+    done = train(uneven, "--ladder", "--resume", *options, out=out, recipe=mine)
+    assert done.code == 2
+    assert words in done.error()
+    assert "--force" in done.error()
+
+
+def test_what_is_left_out_is_said_once(mine, train, uneven, tmp_path):
+    data = shutil.copytree(uneven, tmp_path / "data")
+    (data / "red" / "broken.png").write_bytes(b"no picture")
+    done = train(data, "--ladder", recipe=mine)
+    assert done.code == 0, done.err
+    assert done.err.count("left out: 1: red/broken.png") == 1
+
+
+def test_a_ladder_has_no_preview(mine, train, uneven, tmp_path):
+    done = train(uneven, "--ladder", "--preview", tmp_path / "p.png", recipe=mine)
+    assert done.code == 2
+    assert "leave --preview out" in done.error()
 
 
 def test_a_recipe_without_variants_has_no_ladder(train, uneven):

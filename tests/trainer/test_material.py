@@ -42,7 +42,7 @@ def work(uneven, monkeypatch):
     monkeypatch.setattr(material, "Extractor", spied)
 
     def make(changes=None, augment=None, spec=SPEC, device="cpu"):
-        return Material(uneven, spec, hashes, LABELS, changes, augment, device, True)
+        return Material(uneven, spec, hashes, LABELS, changes, augment, device, lambda: None, True)
 
     return make, parts, seen, images
 
@@ -146,3 +146,16 @@ def test_a_full_disk_costs_the_cache_and_not_the_vectors(model, work, capsys, mo
     assert len(all_rows(feed, "train")) == 16
     assert np.isfinite(all_rows(feed, "train")).all()
     assert "going on without it" in capsys.readouterr().err
+
+
+def test_features_that_the_cache_cannot_hold_all_of_are_kept_in_part_and_it_is_said(model, work, monkeypatch, capsys):
+    make, parts, _, _ = work
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "600K")
+    make().feed(model, stage("left"), parts)  # 24 vectors of 4 kB each, of which four go into a page
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "100K")
+    make().feed(model, stage("sum"), parts)
+    said = capsys.readouterr().err
+    assert "features of 24 photographs" in said
+    assert "set FACECTL_CACHE_BYTES" in said
+    assert 0 < int(said.split("those of ")[1].split()[0]) < 24

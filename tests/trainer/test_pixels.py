@@ -5,7 +5,7 @@ import pytest
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.image import load
-from facectl_runtime.labelled import class_folders
+from facectl_runtime.labelled import class_folders, content_hash
 from facectl_runtime.spec import InputSpec, Squash
 from facectl_trainer import pixels
 from facectl_trainer.pixels import decode, room
@@ -26,11 +26,15 @@ def folder(tmp_path, draw_classes):
     return draw_classes(tmp_path / "photos", {"red": 40, "blue": 5})
 
 
+def hashed(folder):
+    return {image.path: content_hash(folder / image.path) for image in class_folders(folder)}
+
+
 def test_every_photograph_gets_its_own_pixels_and_the_damaged_are_named(folder):
     for path in ("red/00.png", "red/33.png"):
         (folder / path).write_bytes(b"no picture")
     steps, images = [], class_folders(folder)
-    found, errors = decode(folder, images, SPEC, steps.append)
+    found, errors = decode(folder, images, hashed(folder), SPEC, steps.append)
     assert set(errors) == {"red/00.png", "red/33.png"}
     assert sum(steps) == len(found) + 2 == 45
     for path, met in found.items():
@@ -38,7 +42,7 @@ def test_every_photograph_gets_its_own_pixels_and_the_damaged_are_named(folder):
 
 
 def test_nothing_of_it_stays_on_the_disk(folder, place):
-    found, _ = decode(folder, class_folders(folder), SPEC, lambda _: None)
+    found, _ = decode(folder, class_folders(folder), hashed(folder), SPEC, lambda _: None)
     assert found
     assert list(place.iterdir()) == []
 
@@ -48,7 +52,7 @@ def test_a_full_disk_is_one_line_with_what_to_do(folder, place):
         full_disk(),
         pytest.raises(UsageError, match=r"no room for .* GB .*; free some, or set FACECTL_HOME") as caught,
     ):
-        decode(folder, class_folders(folder), SPEC, lambda _: None)
+        decode(folder, class_folders(folder), hashed(folder), SPEC, lambda _: None)
     assert str(place) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(place.iterdir()) == []

@@ -14,7 +14,7 @@ from facectl_trainer.backbones import BACKBONES
 from facectl_trainer.recipe import HeadPlan
 from facectl_trainer.run import read_run
 from facectl_trainer.train import train
-from facectl_trainer.unfinished import Unfinished
+from facectl_trainer.unfinished import Unfinished, can_resume
 from tiny_network import job, recipe, stage
 
 pytest.importorskip("tf_keras")
@@ -143,7 +143,13 @@ def test_what_differs_from_the_beginning_is_named(interrupted, change, named):
     assert "\n" not in str(caught.value)
     assert named in str(caught.value).split("another")[1]
     assert "--force" in str(caught.value)
-    assert (interrupted.out.parent / "mine.unfinished" / "checkpoint").exists()
+    assert can_resume(interrupted.out)
+
+
+def test_what_differs_is_said_before_the_photographs_are_read(interrupted, monkeypatch):
+    monkeypatch.setattr("facectl_trainer.train.gather", None)
+    with pytest.raises(UsageError, match="another seed"):
+        train(replace(interrupted, resume=True, seed=5), quiet=True)
 
 
 def test_other_photographs_are_named(interrupted, draw, uneven, tmp_path):
@@ -183,7 +189,7 @@ def test_force_begins_anew(interrupted, uneven, tmp_path):
 
 
 def test_a_damaged_checkpoint_is_one_line(interrupted):
-    (path,) = (interrupted.out.parent / "mine.unfinished" / "checkpoint").glob("values.data*")
+    (path,) = (interrupted.out.parent / "mine.unfinished").glob("checkpoint-*/values.data*")
     path.write_bytes(b"no checkpoint")
     with pytest.raises(UsageError, match=r"mine\.unfinished.*cannot be read.*--force") as caught:
         train(replace(interrupted, resume=True), quiet=True)
@@ -193,10 +199,11 @@ def test_a_damaged_checkpoint_is_one_line(interrupted):
 
 def test_what_a_killed_training_left_half_written_does_not_come_into_the_run(interrupted):
     folder = interrupted.out.parent / "mine.unfinished"
-    shutil.copytree(folder / "checkpoint", folder / ".checkpoint.abcd" / "checkpoint")
+    (whole,) = folder.glob("checkpoint-*")
+    shutil.copytree(whole, folder / ".checkpoint-000009.abcd" / "checkpoint-000009")
     train(replace(interrupted, resume=True), quiet=True)
     assert not [path.name for path in interrupted.out.iterdir() if path.name.startswith(".")]
-    assert not {"checkpoint", "job.json", "lock"} & {path.name for path in interrupted.out.iterdir()}
+    assert not {whole.name, "job.json", "lock"} & {path.name for path in interrupted.out.iterdir()}
 
 
 def test_a_training_that_ends_in_an_error_leaves_its_checkpoint(interrupted, monkeypatch):

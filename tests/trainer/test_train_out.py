@@ -1,5 +1,6 @@
 """What stands at the destination, and what an interruption leaves there."""
 
+import os
 import shutil
 import signal
 import threading
@@ -187,3 +188,12 @@ def test_two_at_once_in_one_folder_are_refused_and_the_first_is_unharmed(uneven,
     assert process.returncode == 0, err
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["new"]
     assert read_run(tmp_path / "runs" / "new").model()
+
+
+def test_the_name_of_a_training_in_progress_is_no_name_for_a_run(refused, small, tmp_path):
+    assert "trainings in progress" in refused(small, out=tmp_path / "runs" / "mine.unfinished")
+
+
+def test_a_data_folder_that_no_file_could_name_is_refused_first(refused, small):
+    folder = small.rename(small.with_name(os.fsdecode(b"f\xe9lins")))
+    assert "its path is not UTF-8; rename the folder" in refused(folder)

@@ -1,11 +1,14 @@
 """The folder of a training in progress: locked, whole at every moment, and read with care."""
 
+import errno
+import shutil
+
 import numpy as np
 import pytest
 
 from facectl_runtime.errors import UsageError
 from facectl_trainer.fit import Position
-from facectl_trainer.unfinished import begin
+from facectl_trainer.unfinished import begin, can_resume
 from tiny_network import full_disk
 
 tf_keras = pytest.importorskip("tf_keras")
@@ -70,10 +73,10 @@ def test_without_a_checkpoint_it_begins_at_the_beginning_and_leaves_nothing(out)
 def test_a_checkpoint_is_written_no_more_often_than_it_pays(out):
     with begin(out, resume=False, force=False) as unfinished:
         unfinished.save(network(0), None, POSITION, [])
-        assert not (unfinished.folder / "checkpoint").exists()
+        assert not can_resume(out)
         unfinished._every = 0
         unfinished.save(network(0), None, POSITION, [])
-        assert (unfinished.folder / "checkpoint").exists()
+        assert can_resume(out)
 
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(out):
@@ -82,7 +85,38 @@ def test_a_newer_checkpoint_takes_the_place_of_the_older(out):
         unfinished.save(model, None, POSITION, [], now=True)
         unfinished.save(model, None, Position(stage=2), [], now=True)
         assert unfinished.position() == Position(stage=2)
-        assert sorted(path.name for path in unfinished.folder.iterdir()) == ["checkpoint", "lock"]
+        assert sorted(path.name for path in unfinished.folder.iterdir()) == ["checkpoint-000002", "lock"]
+
+
+def test_a_kill_before_the_older_checkpoint_is_gone_leaves_the_newer(out):
+    with begin(out, resume=False, force=False) as unfinished:
+        unfinished.save(network(0), None, POSITION, [], now=True)
+        (older,) = unfinished.folder.glob("checkpoint-*")
+        kept = shutil.copytree(older, out.parent / "kept")
+        unfinished.save(network(1), None, Position(stage=2), [], now=True)
+        kept.rename(older)
+        assert unfinished.position() == Position(stage=2)
+        unfinished.save(network(1), None, Position(stage=3), [], now=True)
+        assert sorted(path.name for path in unfinished.folder.iterdir()) == ["checkpoint-000003", "lock"]
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_folder_of_that_name_that_is_not_ours_stays(out, force):
+    mine = out.parent / "new.unfinished" / "llama" / "a.jpg"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"new\.unfinished: .* holds something else; move that, or give another --out"):
+        begin(out, resume=False, force=force).__enter__()
+    assert mine.read_bytes() == b"mine"
+
+
+def test_a_file_system_without_locks_trains_all_the_same(out, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    with begin(out, resume=False, force=False) as unfinished:
+        assert unfinished.folder.is_dir()
 
 
 def test_a_full_disk_costs_the_checkpoint_and_says_so_once(kept, out, capsys):
@@ -100,7 +134,7 @@ def test_a_full_disk_costs_the_checkpoint_and_says_so_once(kept, out, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00 no json", b'{"stage": "one"}', b"[]", None])
-@pytest.mark.parametrize("file", ["checkpoint/position.json", "job.json"])
+@pytest.mark.parametrize("file", ["checkpoint-000001/position.json", "job.json"])
 def test_a_damaged_note_is_one_line(kept, out, file, content):
     folder, _ = kept
     if content is None:
@@ -113,7 +147,7 @@ def test_a_damaged_note_is_one_line(kept, out, file, content):
 @pytest.mark.parametrize("pattern", ["values.index", "values.data*", "best.npz"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "text", "empty"])
 def test_a_damaged_checkpoint_is_one_line(kept, out, pattern, damage):
-    (path,) = (kept[0] / "checkpoint").glob(pattern)
+    (path,) = kept[0].glob(f"checkpoint-*/{pattern}")
     if damage == "gone":
         path.unlink()
     else:
@@ -137,7 +171,7 @@ def assert_refused(out):
     assert "\n" not in message
     assert "new.unfinished" in message
     assert "--force" in message
-    assert (out.parent / "new.unfinished" / "checkpoint").exists()
+    assert can_resume(out)
 
 
 def test_two_at_once_are_refused_and_the_first_goes_on(out):

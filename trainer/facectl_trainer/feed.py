@@ -116,20 +116,25 @@ def trained_on_pixels(model: Any, first: int, plan: AugmentPlan | None) -> Any:
     return tf_keras.Model([image, change] if plan else image, answer)
 
 
+def class_weights(truth: Truth) -> npt.NDArray[np.float32]:
+    """Give each example N / (classes × its class's count): classes count alike then, and the mean is 1."""
+    counts = np.bincount(truth)
+    return (len(truth) / (np.count_nonzero(counts) * counts[truth])).astype(np.float32)
+
+
 def order(
     truth: Truth, classes: int, balance: Balance, random: np.random.Generator
 ) -> tuple[Indices, npt.NDArray[np.float32]]:
     """Give an epoch's examples in random order, and the weight of each in the loss.
 
-    With `class_weights`, an example weighs N / (classes × its class's count). With `sampling`, every class is drawn
+    With `class_weights`, an example weighs as the function of that name says. With `sampling`, every class is drawn
     equally often, N / classes times, rounded up: rare ones are repeated, each round of them in a new order.
     """
     n = len(truth)
     if balance != "sampling":
-        counts = np.bincount(truth, minlength=classes)
-        weights = n / (classes * counts[truth]) if balance == "class_weights" else np.ones(n)
+        weights = class_weights(truth) if balance == "class_weights" else np.ones(n, np.float32)
         shuffled = random.permutation(n)
-        return shuffled, weights[shuffled].astype(np.float32)
+        return shuffled, weights[shuffled]
     drawn = [_rounds(np.flatnonzero(truth == label), -(-n // classes), random) for label in range(classes)]
     chosen = random.permutation(np.concatenate(drawn))
     return chosen, np.ones(len(chosen), np.float32)

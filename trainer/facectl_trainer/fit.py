@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from facectl_runtime.errors import FacectlError
 from facectl_runtime.labelled import Part
-from facectl_trainer.feed import Feed, order
+from facectl_trainer.feed import Feed, class_weights, order
 from facectl_trainer.recipe import Balance, StagePlan
 from facectl_trainer.steps import Steps, Sums
 
@@ -59,6 +59,8 @@ class Task:
     """Of the stage, in the history."""
     balance: Balance
     seed: int
+    fitted: bool = False
+    """Whether a stage or a run fitted the network before: this one must better its loss, or leave it as it was."""
 
 
 def fit_stage(
@@ -76,13 +78,13 @@ def fit_stage(
     """
     if best is None:
         best = feed.judged.get_weights()
-        if position.stage:  # a stage must better what the one before it came to, or leave it as it was
-            position.best_loss = judge(predict(feed, "val"), feed.truth["val"])["val_loss"]
+        if task.fitted:
+            position.best_loss = judge(predict(feed, "val"), feed.truth["val"], task.balance)["val_loss"]
     while position.epoch < plan.epochs and position.epoch - position.best_epoch < plan.patience:
         started = time.perf_counter()
         row = _epoch(feed, plan, task, steps, position, hooks.advance)
         probabilities = predict(feed, "val")
-        row |= judge(probabilities, feed.truth["val"])
+        row |= judge(probabilities, feed.truth["val"], task.balance)
         row["seconds"] = round(time.perf_counter() - started, 3)
         if not all(np.isfinite([row["loss"], row["val_loss"]])):
             raise DivergedError(
@@ -150,9 +152,16 @@ def predict(feed: Feed, part: Part, network: Any = None) -> npt.NDArray[np.float
     return np.concatenate(rows).astype(np.float32)
 
 
-def judge(probabilities: npt.NDArray[np.float32], truth: npt.NDArray[np.intp]) -> Mapping[str, float]:
-    """Give `val_loss`, the mean cross-entropy in nats, and `val_accuracy`."""
+def judge(
+    probabilities: npt.NDArray[np.float32], truth: npt.NDArray[np.intp], balance: Balance = "none"
+) -> Mapping[str, float]:
+    """Give `val_loss`, the mean cross-entropy in nats, and `val_accuracy`.
+
+    Where training counts every class alike, the loss does so too: the best epoch is then not the one that neglects the
+    rare classes.
+    """
     likelihood = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     # A probability that underflowed is not a loss without bound; NaN stays NaN.
-    loss = -np.mean(np.log(np.maximum(likelihood, 1e-12)))
+    weights = None if balance == "none" else class_weights(truth)
+    loss = -np.average(np.log(np.maximum(likelihood, 1e-12)), weights=weights)
     return {"val_loss": float(loss), "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == truth))}

@@ -1,10 +1,12 @@
-"""Ctrl-C during training: never lost, wherever it strikes."""
+"""Ctrl-C and SIGTERM during training: never lost, wherever they strike."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -23,12 +25,12 @@ def interruptible() -> Iterator[Callable[[], None]]:
         if struck.is_set():
             raise KeyboardInterrupt
 
-    main = threading.current_thread() is threading.main_thread()  # no other receives signals, or may ask for them
-    if not main or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a job that a shell put aside
-        yield check
-        return
-    before = signal.signal(signal.SIGINT, strike)
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other receives signals, or may ask for them
+        heard = [each for each in _SIGNALS if signal.getsignal(each) is signal.default_int_handler]
+        before = {each: signal.signal(each, strike) for each in heard}  # and not where a shell said to ignore them
     try:
         yield check
     finally:
-        signal.signal(signal.SIGINT, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)

@@ -4,15 +4,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+import msgspec
+
 from facectl_runtime.errors import UsageError
 from facectl_trainer.framework import forget_graphs
+from facectl_trainer.recipe import Recipe
+from facectl_trainer.reports.results import read_metrics
 from facectl_trainer.run import SPEC, read_run
-from facectl_trainer.train import Job, check, train
+from facectl_trainer.train import Job, Trained, check, train
 from facectl_trainer.unfinished import can_resume
 
 
-def climb(jobs: Sequence[Job], quiet: bool, verbose: bool) -> None:
-    """Train each job.
+def climb(jobs: Sequence[Job], quiet: bool, verbose: bool) -> list[Trained]:
+    """Train each job, and give what was done of those that were not whole already.
 
     With `resume`, runs that are whole are kept and the first that is not is continued. Raises `UsageError` where the
     recipe has no variants.
@@ -26,11 +30,13 @@ def climb(jobs: Sequence[Job], quiet: bool, verbose: bool) -> None:
                 f"{job.out}: already there; --resume keeps it and trains what is missing, --force all anew"
             )
         check(job)
+    trained = []
     for job in left:
         if not quiet:
             print(f"{job.name}: rung {jobs.index(job) + 1} of {len(jobs)}", file=sys.stderr)
-        train(replace(job, resume=job.resume and can_resume(job.out)), quiet, verbose)
+        trained.append(train(replace(job, resume=job.resume and can_resume(job.out)), quiet, verbose))
         forget_graphs()
+    return trained
 
 
 def _is_whole(job: Job) -> bool:
@@ -38,10 +44,18 @@ def _is_whole(job: Job) -> bool:
     if not (job.out / SPEC).is_file():
         return False
     run = read_run(job.out)
-    made = run.spec.provenance
-    if (made.recipe, made.seed) != (job.name, job.seed) or run.recipe.stages != job.recipe.stages:
+    made, fold = run.spec.provenance, read_metrics(job.out, run.spec.labels).fold
+    recipe = msgspec.structs.replace(job.recipe, weights=job.recipe.weights or run.recipe.weights)
+    facts = {
+        "recipe": (made.recipe, job.name),
+        "seed": (made.seed, job.seed),
+        "fold": (fold, job.fold and str(job.fold)),
+        "data folder": (run.split.root, str(job.data.resolve())),
+        **{f"recipe's {key}": (getattr(run.recipe, key), getattr(recipe, key)) for key in Recipe.__struct_fields__},
+    }
+    if other := [name for name, (before, now) in facts.items() if before != now]:
         raise UsageError(
-            f"{job.out}: was trained by {made.recipe} with seed {made.seed}, or by other stages; give another --out, "
-            "or --force to train all anew"
+            f"{job.out}: was trained with another {', '.join(other)}; give what was given then, another --out, or "
+            "--force to train all anew"
         )
     return True

@@ -1,12 +1,12 @@
 """The log of a training: a CSV row an epoch, TensorBoard's files beside it and, if asked for, a line on stderr."""
 
 import csv
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from facectl_runtime.errors import UsageError, reason
 from facectl_trainer.tensorboard import TensorBoard
 
 HISTORY, TENSORBOARD = "history.csv", "tensorboard"
@@ -23,14 +23,17 @@ class Log:
         """Start, after the epochs that were done before an interruption."""
         done = {row["stage"]: row["epoch"] for row in history}
         self.board = TensorBoard(self._folder / TENSORBOARD, done)
-        self._append("w", ",".join(_COLUMNS) + "\n")
-        self._append("a", _rows(history))
+        self._write(history)
 
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        """Note an epoch."""
-        self._append("a", _rows([row]))
+    def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """Note the last epoch of a history. A full disk costs the note, not the run: the next one has all of them."""
+        row = history[-1]
         measures = {key: row[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "rate")}
-        self.board.scalars(row["stage"], row["epoch"], measures)
+        try:
+            self._write(history)
+            self.board.scalars(row["stage"], row["epoch"], measures)
+        except (OSError, UsageError) as error:
+            print(f"facectl: epoch {row['epoch']} could not be logged ({reason(error)}); going on", file=sys.stderr)
         if self._verbose:
             shown = ", ".join(f"{key} {value:.4g}" for key, value in measures.items())
             print(f"{row['stage']}, epoch {row['epoch']}: {shown}; {row['seconds']:.1f} s", file=sys.stderr)
@@ -39,16 +42,10 @@ class Log:
         """Show the report's confusion matrix in TensorBoard too."""
         self.board.image("confusion", (folder / "report" / "confusion.png").read_bytes(), 0)
 
-    def _append(self, mode: str, text: str) -> None:
-        with (self._folder / HISTORY).open(mode, encoding="utf-8", newline="") as file:
-            file.write(text)
-
-
-def _rows(history: Sequence[Mapping[str, Any]]) -> str:
-    table = io.StringIO()
-    rows = [[_short(row[column]) for column in _COLUMNS] for row in history]
-    csv.writer(table, lineterminator="\n").writerows(rows)
-    return table.getvalue()
+    def _write(self, history: Sequence[Mapping[str, Any]]) -> None:
+        rows = [[_short(row[column]) for column in _COLUMNS] for row in history]
+        with (self._folder / HISTORY).open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
 
 
 def _short(value: Any) -> Any:

@@ -1,12 +1,14 @@
 """Material: a data folder as each stage of training takes it, decoded and computed no more than once."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL
 
 from facectl_runtime import __version__
 from facectl_runtime.errors import UsageError
@@ -19,7 +21,6 @@ from facectl_trainer.calibrate import Truth
 from facectl_trainer.data.cache import FeatureCache
 from facectl_trainer.features import ORIGINAL, Extractor, Features, Pixels
 from facectl_trainer.feed import Feed, Indices, Photographs, Vectors, trained_on_pixels
-from facectl_trainer.framework import tensorflow
 from facectl_trainer.model import Halves, begins_at, digest, halve
 from facectl_trainer.pixels import decode, room
 from facectl_trainer.recipe import StagePlan
@@ -39,20 +40,21 @@ class Material:
         changes: CopiesPlan | None,
         augment: AugmentPlan | None,
         device: str,
+        interrupted: Callable[[], None],
         quiet: bool,
     ) -> None:
-        self._root, self._spec, self._hashes, self._augment, self._quiet = root, spec, hashes, augment, quiet
+        self._root, self._spec, self._hashes, self._augment = root, spec, hashes, augment
+        self._interrupted, self._quiet = interrupted, quiet
         self._index = {label: number for number, label in enumerate(labels)}
         self._changes = copies(changes, spec.width) if changes else ORIGINAL
-        self._made_by = f"{__version__}:{DECODE_VERSION}:{PIL.__version__}:{tensorflow().__version__}:{device}:{spec}"
+        self._made_by = f"{__version__}:{DECODE_VERSION}:{_versions()}:{device}:{spec}"
         self._vectors: dict[tuple[str, bool], _Kept] = {}
         self._pixels: dict[str, Pixels] = {}
 
     def unreadable(self, model: Any, stage: StagePlan, images: Sequence[Image]) -> dict[str, str]:
         """Make what a stage needs of every image; gives {path: error} of those that cannot be read."""
         if on_pixels(model, stage):
-            with progress("decoding photographs", len(images), self._quiet) as advance:
-                self._pixels, errors = decode(self._root, images, self._spec, advance)
+            self._pixels, errors = self._decode(images)
             return errors
         return self._compute(halve(model, begins_at(model, stage.train)), images, copied=False).errors
 
@@ -85,8 +87,9 @@ class Material:
         what = f"features by {halves.name}" + (f", {len(changes)} copies" if copied else "")
         rows = room((len(images), len(changes), halves.size), np.float32)
         cache = FeatureCache(f"{self._made_by}:{made_by}")
-        extractor = Extractor(halves.vectors, self._spec, self._root, self._hashes, cache, changes)
-        with progress(what, len(images), self._quiet) as advance:
+        some = _kept_of(rows, cache)
+        extractor = Extractor(halves.vectors, self._spec, self._root, self._hashes, cache, changes, some)
+        with self._progress(what, len(images)) as advance:
             errors = extractor.extract(images, rows, advance)
         kept = _Kept(rows, {image.path: place for place, image in enumerate(images)}, errors)
         self._vectors[made_by, copied] = kept
@@ -95,14 +98,27 @@ class Material:
     def _photographs(self, model: Any, stage: StagePlan, parts: Parts, truth: dict[Part, Truth]) -> Feed:
         wanted = [image for part in PARTS for image in parts[part] if image.path not in self._pixels]
         if wanted:
-            with progress("decoding photographs", len(wanted), self._quiet) as advance:
-                found, errors = decode(self._root, wanted, self._spec, advance)
+            found, errors = self._decode(wanted)
             _refuse_lost(self._root, errors)
             self._pixels |= found
         pixels = {part: [self._pixels[image.path] for image in parts[part]] for part in PARTS}
         pixels["train"] = [*pixels["train"], *self._copied(pixels["train"])]
         plan = self._augment if stage.augment else None
         return Photographs(model, trained_on_pixels(model, begins_at(model, stage.train), plan), pixels, truth, plan)
+
+    def _decode(self, images: Sequence[Image]) -> tuple[dict[str, Pixels], dict[str, str]]:
+        with self._progress("decoding photographs", len(images)) as advance:
+            return decode(self._root, images, self._hashes, self._spec, advance)
+
+    @contextmanager
+    def _progress(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        with progress(what, total, self._quiet) as advance:
+
+            def done(count: int) -> None:
+                self._interrupted()
+                advance(count)
+
+            yield done
 
     def _copied(self, originals: Sequence[Pixels]) -> Sequence[Pixels]:
         changes = [change for name, change in self._changes if name]
@@ -131,6 +147,31 @@ class _Kept:
         first = np.array([self.places[image.path] for image in images], np.intp) * copies
         _refuse_lost(Path(), {image.path: self.errors[image.path] for image in images if image.path in self.errors})
         return self.rows.reshape(-1, self.rows.shape[2]), (first[:, None] + np.arange(copies)).ravel()
+
+
+def _kept_of(rows: Features, cache: FeatureCache) -> int:
+    """Say of how many images the cache keeps what is computed: as many as it can hold.
+
+    More would put out what was put in first; and the next run, which begins with that, would find nothing.
+    """
+    images, copies = rows.shape[:2]
+    some: int = cache.fits(rows[0, 0].nbytes) // copies
+    if cache.limit and some < images:
+        print(
+            f"facectl: the features of {images} photographs take {rows.nbytes / 1e6:,.0f} MB, and the cache may take "
+            f"{cache.limit / 1e6:,.0f}: those of {some} are kept; to keep more, set FACECTL_CACHE_BYTES",
+            file=sys.stderr,
+        )
+    return some
+
+
+def _versions() -> str:
+    """Name what decodes and computes: another release of it may give other values."""
+    found = []
+    for name in ("pillow", "pillow-heif", "tensorflow", "tf_keras"):
+        with suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)
 
 
 def _refuse_lost(root: Path, errors: Mapping[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,16 @@ import numpy.typing as npt
 
 from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.home import home
-from facectl_runtime.image import load as load_image
 from facectl_runtime.labelled import Image
 from facectl_runtime.pipeline import decode_ahead
 from facectl_runtime.spec import InputSpec
-from facectl_trainer.features import BATCH
+from facectl_trainer.features import BATCH, load
 
 _IN_MEMORY = 2**28  # bytes
 
 
 def decode(
-    root: Path, images: Sequence[Image], spec: InputSpec, advance: Callable[[int], None]
+    root: Path, images: Sequence[Image], hashes: Mapping[str, str], spec: InputSpec, advance: Callable[[int], None]
 ) -> tuple[dict[str, npt.NDArray[np.uint8]], dict[str, str]]:
     """Give ({path: H × W × 3 uint8}, {path: error}); the pixels lie in a file that goes when the last is let go.
 
@@ -30,7 +29,7 @@ def decode(
     rows = room((len(images), spec.height, spec.width, 3), np.uint8)
     found: dict[str, npt.NDArray[np.uint8]] = {}
     errors: dict[str, str] = {}
-    for batch in decode_ahead(images, lambda item: load_image(root / item.path, spec), BATCH, eager=False):
+    for batch in decode_ahead(images, lambda item: load(root / item.path, hashes[item.path], spec), BATCH, eager=False):
         for item, pixels in batch:
             if isinstance(pixels, ImageError):
                 errors[item.path] = str(pixels)

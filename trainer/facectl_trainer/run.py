@@ -6,6 +6,7 @@
 - split.json: which image was for what, with the content hash of each
 - history.csv: one row an epoch, of all stages
 - metrics.json: the evaluation on the test split, and the calibration
+- learnt.json: what its weights had learnt before, where they come from another run
 - predictions.csv: each test image, its true class, and the probability of every class
 - tensorboard/: scalars, the graph and the confusion matrix, for TensorBoard
 - report.html, and its pictures in report/
@@ -15,9 +16,9 @@ import csv
 import io
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import msgspec
@@ -31,7 +32,8 @@ from facectl_trainer.model import assemble
 from facectl_trainer.recipe import SCRATCH, Recipe
 
 MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
-PREDICTIONS = "predictions.csv"
+PREDICTIONS, LEARNT = "predictions.csv", "learnt.json"
+_T = TypeVar("_T")
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -50,6 +52,23 @@ class Metrics(msgspec.Struct, frozen=True):
     calibration: Calibration
     begun_from: str | None = None
     """The run whose weights training began from, and the SHA-256 of its network."""
+    fold: str | None = None
+    """`K/N` where the test images are one of several folds."""
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """The content hashes of photographs that weights have learnt from."""
+
+    fitted: frozenset[str]
+    """Those that they were trained on."""
+    steered: frozenset[str]
+    """Those that said when to stop."""
+
+    def __or__(self, other: "Learnt") -> "Learnt":
+        return Learnt(self.fitted | other.fitted, self.steered | other.steered)
+
+
+_NOTHING = Learnt(frozenset(), frozenset())
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,16 @@ class Run:
     spec: ModelSpec
     split: Split
     recipe: Recipe
+    earlier: Learnt = _NOTHING
+    """What its weights had learnt in the runs that it was begun from."""
+
+    @property
+    def learnt(self) -> Learnt:
+        """What its weights have learnt from, in earlier runs too."""
+        hashes = {
+            part: (self.split.hashes.get(i.path, "") for i in chosen) for part, chosen in self.split.parts.items()
+        }
+        return self.earlier | Learnt(frozenset(hashes.get("train", ())), frozenset(hashes.get("val", ())))
 
     def model(self) -> Any:
         """Load the Keras model: uint8 N × height × width × 3 → float32 N × classes. Raises `ModelError`."""
@@ -115,7 +144,10 @@ def read_run(folder: Path) -> Run:
     """Read a run folder. Raises `ModelError` where it is none."""
     if not (folder / MODEL).is_file():
         raise ModelError(f"{folder}: not a run folder (it has no {MODEL}); give one that `facectl train` wrote")
-    return Run(folder, read_spec(folder), read_split(folder / SPLIT), _read_recipe(folder / RECIPE))
+    recipe = _read(folder / RECIPE, Recipe, "recipe")
+    run = Run(folder, read_spec(folder), read_split(folder / SPLIT), recipe)
+    learnt = folder / LEARNT
+    return replace(run, earlier=_read(learnt, Learnt, "list of what was learnt")) if learnt.exists() else run
 
 
 def read_spec(folder: Path) -> ModelSpec:
@@ -128,13 +160,22 @@ def read_spec(folder: Path) -> ModelSpec:
 
 
 def write_run(
-    folder: Path, model: Any, spec: ModelSpec, recipe: Recipe, split: Split, test: Answered, metrics: Metrics
+    folder: Path,
+    model: Any,
+    spec: ModelSpec,
+    recipe: Recipe,
+    split: Split,
+    test: Answered,
+    metrics: Metrics,
+    learnt: Learnt | None,
 ) -> None:
     """Write the files of a run into `folder`, where its history is already."""
     model.save(folder / MODEL)
     (folder / SPEC).write_text(encode(spec), encoding="utf-8")
     for name, content in ((RECIPE, recipe), (SPLIT, split), ("metrics.json", metrics)):
         (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
+    if learnt:
+        (folder / LEARNT).write_bytes(msgspec.json.encode(learnt, order="deterministic"))
     (folder / PREDICTIONS).write_text(_predictions(test, spec.labels), encoding="utf-8")
 
 
@@ -147,13 +188,13 @@ def _predictions(test: Answered, labels: Sequence[str]) -> str:
     return table.getvalue()
 
 
-def _read_recipe(path: Path) -> Recipe:
+def _read(path: Path, kind: type[_T], what: str) -> _T:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Recipe)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}; train again") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path}: not a recipe that this facectl knows ({error}); train again") from error
+        raise ModelError(f"{path}: not a {what} that this facectl knows ({error}); train again") from error
 
 
 def _unchanged(path: Path, wanted: str | None) -> bool:

@@ -30,6 +30,8 @@ class Session:
     interrupted: Callable[[], None]
     """Raises the `KeyboardInterrupt` that has struck, if any."""
     quiet: bool
+    begun: bool = False
+    """Whether the network comes from an earlier run."""
 
 
 def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> list[dict[str, Any]]:
@@ -65,8 +67,8 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
     best = session.unfinished.restore(network, steps.optimizer) if position.epoch else None
 
     def epoch_done(position: Position, best: list[Any]) -> None:
-        session.log.epoch(position.history[-1])
         session.unfinished.save(network, steps.optimizer, position, best)
+        session.log.epoch(position.history)
 
     with progress(f"stage {name}, epochs", plan.epochs, session.quiet) as advance:
         advance(position.epoch)
@@ -76,7 +78,8 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
             advance(share)
 
         hooks = Hooks(batch_done, epoch_done)
-        fit_stage(feed, plan, Task(name, recipe.balance, session.seed), steps, position, best, hooks)
+        task = Task(name, recipe.balance, session.seed, fitted=position.stage > 0 or session.begun)
+        fit_stage(feed, plan, task, steps, position, best, hooks)
 
 
 def stage_names(stages: Sequence[StagePlan]) -> list[str]:

@@ -16,10 +16,12 @@ from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_runtime.evaluate import Answered, evaluation, metrics
 from facectl_runtime.labelled import Part
+from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, encode
 from facectl_trainer.backbones import Backbone, backbone
 from facectl_trainer.calibrate import cross_entropy, fit_temperature, logits
 from facectl_trainer.data.split import Fold
+from facectl_trainer.feed import class_weights
 from facectl_trainer.fit import predict
 from facectl_trainer.framework import Compute, plain_errors, seed_everything, use_for_training
 from facectl_trainer.interrupt import interruptible
@@ -30,7 +32,8 @@ from facectl_trainer.prepare import Divided, Gathered, check_data, divide, gathe
 from facectl_trainer.recipe import SCRATCH, Recipe
 from facectl_trainer.run import SPEC, Calibration, Metrics, Run, read_run, write_run
 from facectl_trainer.stages import Session, run_stages
-from facectl_trainer.unfinished import Unfinished, begin
+from facectl_trainer.start import read_start, refuse_seen, take_over
+from facectl_trainer.unfinished import SUFFIX, Unfinished, begin
 from facectl_trainer.weights import Found, locate
 
 PACKAGES = ("facectl", "tensorflow", "tf_keras", "numpy", "pillow")
@@ -98,6 +101,8 @@ class _Ready:
     divided: Divided
     spec: ModelSpec
     """All but its metrics."""
+    begun_from: str | None
+    """The run whose weights the model has taken over, and their digest."""
 
 
 def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
@@ -121,6 +126,8 @@ def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
 def check(job: Job) -> Task:
     """Find the weights, and refuse what can be refused before TensorFlow starts. Raises as `train` does."""
     _check_out(job)
+    _check_text(job.data.resolve())
+    _check_text(job.start or Path())
     check_data(job.data, job.recipe.data)
     body = backbone(job.recipe.backbone)
     scratch = job.recipe.weights == SCRATCH or not body.weights
@@ -131,18 +138,30 @@ def check(job: Job) -> Task:
     except ValueError as error:
         raise UsageError(f"{job.name}: {body.name} has no pretrained weights; {error}") from error
     side = input_side(body, recipe)
-    start = _begin_from(job.start, recipe) if job.start else None
+    start = read_start(job.start, recipe) if job.start else None
     return Task(job, recipe, body, found, InputSpec(side, side, recipe.resize), start)
 
 
 def _train(
     task: Task, compute: Compute, unfinished: Unfinished, interrupted: Callable[[], None], quiet: bool, verbose: bool
 ) -> Trained:
-    ready = _make_ready(task, compute, quiet)
+    unfinished.check(_beginning(task, compute))  # now, and not when all photographs are decoded
+    ready = _make_ready(task, compute, interrupted, quiet)
     parts = ready.divided.split.parts
-    unfinished.claim(_identity(task, ready))
+    unfinished.claim(_identity(task, compute, ready))
     log = Log(unfinished.folder, verbose=verbose)
-    session = Session(task.recipe, ready.material, parts, compute, task.job.seed, unfinished, log, interrupted, quiet)
+    session = Session(
+        task.recipe,
+        ready.material,
+        parts,
+        compute,
+        task.job.seed,
+        unfinished,
+        log,
+        interrupted,
+        quiet,
+        begun=task.start is not None,
+    )
     history = run_stages(ready.model, ready.build, session)
     test = _test_and_write(task, ready, unfinished.folder)
     _finish(task, ready.model, unfinished, log, quiet)
@@ -150,7 +169,7 @@ def _train(
     return Trained(task.job.out, test, counts, len(history), compute.used, ready.gathered.left_out)
 
 
-def _make_ready(task: Task, compute: Compute, quiet: bool) -> _Ready:
+def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], quiet: bool) -> _Ready:
     """Read the photographs and build the network, and refuse all that would end the training later."""
     job, recipe = task.job, task.recipe
     gathered = gather(job.data, recipe.data, job.seed, quiet)
@@ -163,30 +182,44 @@ def _make_ready(task: Task, compute: Compute, quiet: bool) -> _Ready:
         model = build()
     for stage in recipe.stages:
         begins_at(model, stage.train)
-    if task.start:
-        _take_over(model, task.start, gathered.labels)
-    divide(gathered, recipe.split, job.seed, job.fold)  # too few images of a class are known now, and not an hour later
+    begun_from = take_over(model, task.start, gathered.labels) if task.start else None
+    _divide(task, gathered)  # what it refuses is known now, and not when all photographs are decoded
     material = Material(
-        job.data, task.spec, gathered.hashes, gathered.labels, recipe.copies, recipe.augment, compute.used, quiet
+        job.data,
+        task.spec,
+        gathered.hashes,
+        gathered.labels,
+        recipe.copies,
+        recipe.augment,
+        compute.used,
+        interrupted,
+        quiet,
     )
     gathered = gathered.without(material.unreadable(model, recipe.stages[0], gathered.images))
-    divided = divide(gathered, recipe.split, job.seed, job.fold)
+    divided, spec = _divide(task, gathered)
+    return _Ready(model, build, material, gathered, divided, spec, begun_from)
+
+
+def _divide(task: Task, gathered: Gathered) -> tuple[Divided, ModelSpec]:
+    """Split the photographs, and describe the model. Raises `UsageError` for what cannot be trained or described."""
+    job = task.job
+    divided = divide(gathered, task.recipe.split, job.seed, job.fold)
     if task.start:
-        _refuse_seen(task.start, divided, job.seed)
-    return _Ready(model, build, material, gathered, divided, _describe(task, gathered, divided))
+        refuse_seen(task.start, divided, job.seed)
+    return divided, _describe(task, gathered, divided)
 
 
 def _test_and_write(task: Task, ready: _Ready, folder: Path) -> Metrics:
     """Calibrate the trained network, measure it on test, and write what makes a run."""
     calibration, probabilities = _calibrate(ready.model, ready.material, task.recipe, ready.divided)
-    split, labels, start = ready.divided.split, ready.gathered.labels, task.start
+    split, labels, fold = ready.divided.split, ready.gathered.labels, task.job.fold
     images = split.parts["test"]
     truth = np.array([labels.index(image.label) for image in images])
     answered = Answered(images, truth, probabilities, [])
-    begun_from = f"{start.folder}, {digest(start.model())}" if start else None
-    test = Metrics(evaluation(answered, labels), calibration, begun_from)
+    test = Metrics(evaluation(answered, labels), calibration, ready.begun_from, str(fold) if fold else None)
     spec = msgspec.structs.replace(ready.spec, metrics=metrics(answered.right))
-    write_run(folder, ready.model, spec, task.recipe, split, answered, test)
+    learnt = task.start.learnt if task.start else None
+    write_run(folder, ready.model, spec, task.recipe, split, answered, test, learnt)
     return test
 
 
@@ -209,6 +242,8 @@ def _check_out(job: Job) -> None:
         raise UsageError(
             f"{job.out}: already there; give another --out, or --force to replace it when the new run is done"
         )
+    if job.out.name.endswith(SUFFIX):
+        raise UsageError(f"{job.out}: {SUFFIX} is how trainings in progress are called; give another --out")
     if job.out.exists() and not (job.out / SPEC).is_file():
         raise UsageError(f"{job.out}: not a run folder, and --force replaces nothing else; give another --out")
     place = next(folder for folder in job.out.absolute().parents if folder.exists())
@@ -223,48 +258,32 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
-def _begin_from(start: Path, recipe: Recipe) -> Run:
-    """Read the run to begin from. Raises `UsageError` where it is of another network."""
-    run = read_run(start)
-    same = ("backbone", "features", "head", "side", "weights")
-    if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
-        raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
-    return run
+def _check_text(path: Path) -> None:
+    """Refuse a path that no file of a run could name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{display_name(str(path))}: its path is not UTF-8; rename the folder") from error
 
 
-def _take_over(model: Any, start: Run, labels: tuple[str, ...]) -> None:
-    """Take a run's weights. Raises `UsageError` where it is of other classes."""
-    if start.spec.labels != labels:
-        raise UsageError(
-            f"--from {start.folder}: it was trained on other classes ({', '.join(start.spec.labels[:5])} …)"
-        )
-    model.set_weights(start.model().get_weights())
-
-
-def _refuse_seen(start: Run, divided: Divided, seed: int) -> None:
-    """Raise `UsageError` where the weights to begin from have seen what would be tested on."""
-    parts, hashes = start.split.parts, start.split.hashes
-    learnt = [image for part, images in parts.items() if part != "test" for image in images]
-    seen = {hashes.get(image.path) for image in learnt}
-    test = divided.split.parts["test"]
-    if met := sum(divided.split.hashes[image.path] in seen for image in test):
-        raise UsageError(
-            f"--from {start.folder}: it was trained on {met} of the {len(test)} test images of seed {seed}; "
-            f"give --seed {start.spec.provenance.seed}, its own, and the same --fold"
-        )
-
-
-def _identity(task: Task, ready: _Ready) -> dict[str, Any]:
-    """Say what a checkpoint belongs to."""
-    divided = ready.divided
+def _beginning(task: Task, compute: Compute) -> dict[str, Any]:
+    """Say what a checkpoint belongs to, as far as it is known before the photographs are."""
     return {
         "recipe": msgspec.to_builtins(task.recipe),
         "name": task.job.name,
         "seed": task.job.seed,
-        "data": divided.fingerprint,
-        "split": msgspec.to_builtins(divided.split.parts),
-        "first weights": digest(ready.model),
+        "device": f"{compute.used.partition(':')[0]}{', half precision' if compute.half else ''}",
         "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def _identity(task: Task, compute: Compute, ready: _Ready) -> dict[str, Any]:
+    """Say what a checkpoint belongs to."""
+    return {
+        **_beginning(task, compute),
+        "data": ready.divided.fingerprint,
+        "split": msgspec.to_builtins(ready.divided.split.parts),
+        "first weights": digest(ready.model),
     }
 
 
@@ -274,10 +293,11 @@ def _calibrate(
     """Fold the temperature into the model; gives what it did, and the calibrated probabilities of test."""
     feed = material.feed(model, recipe.stages[-1], {**divided.split.parts, "train": []})
     val, truth = logits(predict(feed, "val")), feed.truth["val"]
-    temperature = fit_temperature(val, truth)
+    weights = None if recipe.balance == "none" else class_weights(truth)  # as in training, so that T undoes nothing
+    temperature = fit_temperature(val, truth, weights)
     last = model.get_layer(PROBABILITIES)
     last.set_weights([value / np.float32(temperature) for value in last.get_weights()])
-    before, after = cross_entropy(val, truth), cross_entropy(val / temperature, truth)
+    before, after = (cross_entropy(scores, truth, weights) for scores in (val, val / temperature))
     return Calibration(temperature, before, after, len(truth)), predict(feed, "test")
 
 

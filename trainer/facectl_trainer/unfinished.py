@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ _T = TypeVar("_T")
 _DAMAGED = (OSError, ValueError, LookupError, AssertionError, EOFError, BadZipFile, zlib.error)
 """What reading a checkpoint that is damaged raises, beside TensorFlow's own errors."""
 _CHECKPOINT, _JOB, _LOCK = "checkpoint", "job.json", "lock"
+SUFFIX = ".unfinished"
 
 
 class Unfinished:
@@ -33,30 +34,28 @@ class Unfinished:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._every = 10.0  # seconds between checkpoints: a run loses no more than that
+        self._every = 10.0  # seconds between checkpoints: a run loses no more than that and an epoch
         self._saved = time.monotonic()
         self._usable = True
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / _CHECKPOINT
+    def check(self, identity: dict[str, Any]) -> None:
+        """Refuse to continue what was begun with another value of a key. Raises `UsageError` naming it."""
+        if not _checkpoints(self.folder):
+            return
+        before = _read(self.folder / _JOB, dict[str, Any])
+        plain = msgspec.json.decode(msgspec.json.encode(identity))
+        if changed := [key for key, value in plain.items() if before.get(key) != value]:
+            raise UsageError(  # the first is the cause of those that follow
+                f"{self.folder}: was begun with another {changed[0]}, and cannot be continued with this one; "
+                "give what was given then, or --force to begin anew"
+            )
 
     def claim(self, identity: dict[str, Any]) -> None:
-        """Note what is trained here or, where a checkpoint is to be continued, check that it is the same.
-
-        Raises `UsageError` naming what differs.
-        """
+        """Note what is trained here. Raises `UsageError` as `check`."""
+        self.check(identity)
         note = self.folder / _JOB
-        encoded = msgspec.json.encode(identity)
-        if self._checkpoint.exists():
-            before = _read(note, dict[str, Any])
-            if changed := [key for key, value in msgspec.json.decode(encoded).items() if before.get(key) != value]:
-                raise UsageError(  # the first is the cause of those that follow
-                    f"{self.folder}: was begun with another {changed[0]}, and cannot be continued with this one; "
-                    "give what was given then, or --force to begin anew"
-                )
         with scratch_beside(note) as scratch:
-            (scratch / _JOB).write_bytes(encoded)
+            (scratch / _JOB).write_bytes(msgspec.json.encode(identity))
             (scratch / _JOB).replace(note)
 
     def save(self, model: Any, optimizer: Any, position: Position, best: list[Any], *, now: bool = False) -> None:
@@ -68,14 +67,19 @@ class Unfinished:
             return
         import tensorflow as tf
 
+        before = _checkpoints(self.folder)
+        place = self.folder / f"{_CHECKPOINT}-{_number(before) + 1:06d}"
         try:
-            with scratch_beside(self._checkpoint) as scratch:
-                new = scratch / _CHECKPOINT
+            with scratch_beside(place) as scratch:
+                new = scratch / place.name
                 new.mkdir()
                 _checkpoint(model, optimizer).write(str(new / "values"))
                 np.savez(new / "best.npz", *best)
                 (new / "position.json").write_bytes(msgspec.json.encode(asdict(position)))
-                swap_in(new, self._checkpoint, replace=True)
+                _sync(new)
+                new.rename(place)
+            for older in before:  # never before the new one is whole: a kill or a power cut leaves one of the two
+                shutil.rmtree(older, ignore_errors=True)
             self._saved = time.monotonic()
         except (OSError, UsageError, tf.errors.OpError) as error:
             self._usable = False
@@ -87,8 +91,8 @@ class Unfinished:
 
     def position(self) -> Position:
         """Give where the checkpoint stands; the very beginning where there is none. Raises `UsageError`."""
-        path = self._checkpoint / "position.json"
-        return _read(path, Position) if self._checkpoint.exists() else Position()
+        kept = _checkpoints(self.folder)
+        return _read(kept[-1] / "position.json", Position) if kept else Position()
 
     def restore(self, model: Any, optimizer: Any) -> list[Any]:
         """Set the values of the checkpoint; gives the best weights so far. Raises `UsageError` where it is damaged.
@@ -97,22 +101,21 @@ class Unfinished:
         """
         import tensorflow as tf
 
+        place = _checkpoints(self.folder)[-1]
         try:
-            kept = _checkpoint(model, optimizer).read(str(self._checkpoint / "values"))
+            kept = _checkpoint(model, optimizer).read(str(place / "values"))
             kept.expect_partial().assert_existing_objects_matched()
-            with np.load(self._checkpoint / "best.npz", allow_pickle=False) as arrays:
+            with np.load(place / "best.npz", allow_pickle=False) as arrays:
                 return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
         except (*_DAMAGED, tf.errors.OpError) as error:
-            raise UsageError(
-                f"{self._checkpoint}: cannot be read ({reason(error)}); give --force to begin anew"
-            ) from error
+            raise UsageError(f"{place}: cannot be read ({reason(error)}); give --force to begin anew") from error
 
     def finish(self, out: Path, *, replace: bool) -> None:
         """Make this folder the run folder `out`; where that fails, it stays as it is."""
-        for half in self.folder.glob(f".{_CHECKPOINT}.*"):  # of a training that was killed
+        for half in self.folder.glob(f".{_CHECKPOINT}*"):  # of a training that was killed
             shutil.rmtree(half, ignore_errors=True)
         swap_in(self.folder, out, replace=replace)
-        shutil.rmtree(out / _CHECKPOINT, ignore_errors=True)
+        _drop_checkpoints(out)
         for rest in (_JOB, _LOCK):
             (out / rest).unlink(missing_ok=True)
 
@@ -130,13 +133,34 @@ def _checkpoint(model: Any, optimizer: Any) -> Any:
     return tf.train.Checkpoint(model=model, **({} if optimizer is None else {"optimizer": optimizer}))
 
 
+def _checkpoints(folder: Path) -> list[Path]:
+    """Give the whole checkpoints in a folder, the newest last."""
+    return sorted(folder.glob(f"{_CHECKPOINT}-*"))
+
+
+def _number(checkpoints: Sequence[Path]) -> int:
+    return int(checkpoints[-1].name.rpartition("-")[2]) if checkpoints else 0
+
+
+def _drop_checkpoints(folder: Path) -> None:
+    for checkpoint in _checkpoints(folder):
+        shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the files of a folder are on the disk."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
 def can_resume(out: Path) -> bool:
     """Say whether a training of `out` was interrupted and left a checkpoint."""
-    return (_folder(out) / _CHECKPOINT).exists()
+    return bool(_checkpoints(_folder(out)))
 
 
 def _folder(out: Path) -> Path:
-    return out.parent / f"{out.name}.unfinished"
+    return out.parent / f"{out.name}{SUFFIX}"
 
 
 @contextmanager
@@ -149,18 +173,13 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
     folder = _folder(out)
     if resume and not can_resume(out):
         raise UsageError(f"{out}: no interrupted training to continue; leave --resume out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another place with --out") from error
-    with lock:
+    with _open_lock(folder) as lock:
         if not _locked(lock):
             raise UsageError(f"{out}: another training is at work there; wait for it, or give another --out")
         if not (folder / _LOCK).exists() or not os.path.samestat(os.fstat(lock.fileno()), (folder / _LOCK).stat()):
             raise UsageError(f"{out}: another training has just ended there; look at it, or give another --out")
         unfinished = Unfinished(folder)
-        if (folder / _CHECKPOINT).exists() and not (resume or force):
+        if can_resume(out) and not (resume or force):
             stands = unfinished.position()
             raise UsageError(
                 f"{out}: a training was interrupted there in stage {stands.stage + 1} after {len(stands.history)} "
@@ -171,22 +190,36 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
         try:
             yield unfinished
         except DivergedError:  # continued, it would come to the same end
-            shutil.rmtree(folder / _CHECKPOINT, ignore_errors=True)
+            _drop_checkpoints(folder)
             raise
         except KeyboardInterrupt:
             print(_kept(unfinished), file=sys.stderr)
             raise
         finally:
-            if folder.exists() and not (folder / _CHECKPOINT).exists():
+            if folder.exists() and not _checkpoints(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
 def _kept(unfinished: Unfinished) -> str:
     """Say what an interrupted training leaves."""
-    if (unfinished.folder / _CHECKPOINT).exists():
+    if _checkpoints(unfinished.folder):
         epochs = len(unfinished.position().history)
         return f"{unfinished.folder} keeps this training as it was after {epochs} epochs; --resume continues it"
     return "nothing of this training is kept: the first checkpoint comes at the end of an epoch, after ten seconds"
+
+
+def _open_lock(folder: Path) -> IO[str]:
+    """Open the lock of a folder, which may be new. Raises `UsageError` where the folder is somebody's own."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()) and not (folder / _LOCK).is_file():
+            raise UsageError(
+                f"{folder}: is where this training would be kept until it is done, and holds something else; move "
+                "that, or give another --out"
+            )
+        return (folder / _LOCK).open("w")
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written ({error.strerror}); give another place with --out") from error
 
 
 def _locked(lock: IO[str]) -> bool:
@@ -197,8 +230,10 @@ def _locked(lock: IO[str]) -> bool:
 
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:  # a file system without locks, as some that come over a network
+        return True
     return True
 
 

@@ -68,7 +68,7 @@ def train(
     ] = False,
     preview: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Draw training images as augmentation changes them; train nothing."),
+        typer.Option(metavar="PNG", help="Draw photographs of the data as augmentation changes them; train nothing."),
     ] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write report.html into the run folder.")] = True,
     device: DeviceOption = "auto",
@@ -83,7 +83,6 @@ def train(
     run on the same photographs is quick. TensorBoard shows a run by: tensorboard --logdir runs
     """
     from facectl_runtime.devices import parse_device
-    from facectl_trainer.data.csv_labels import describe
     from facectl_trainer.data.split import parse_fold
     from facectl_trainer.recipe import Changes, load_recipe
     from facectl_trainer.train import Job, train
@@ -95,8 +94,8 @@ def train(
     if recipe is None or data is None:
         what = "a RECIPE, such as zoo (--list shows them)" if recipe is None else "--data, the folder of photographs"
         raise UsageError(f"what to train? give {what}")
-    if ladder and variant:
-        raise UsageError("--ladder trains every variant; leave --variant out, or --ladder")
+    if ladder and (variant or preview):
+        raise UsageError(f"--ladder trains every variant; leave {'--variant' if variant else '--preview'} out, or it")
     if runs:
         raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
 
@@ -120,8 +119,7 @@ def train(
     if ladder:
         return _ladder(recipe, job, target, json, quiet, verbose)
     trained = train(job(variant, target), quiet, verbose)
-    if trained.left_out:
-        typer.echo(f"left out: {len(trained.left_out)}: {describe(trained.left_out, most=10)}", err=True)
+    _say_left_out(trained)
     return typer.echo(_encoded({**_plain(trained), "device_requested": device}) if json else _text(trained))
 
 
@@ -130,8 +128,16 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
     from facectl_trainer.recipe import variants
 
     jobs = [job(name, target / name) for name in variants(recipe)]
-    climb(jobs, quiet, verbose)
+    for trained in climb(jobs, quiet, verbose)[:1]:  # the rungs are given the same photographs
+        _say_left_out(trained)
     _show([each.out for each in jobs], target / "compare.html", True, json)
+
+
+def _say_left_out(trained: "Trained") -> None:
+    from facectl_trainer.data.csv_labels import describe
+
+    if trained.left_out:
+        typer.echo(f"left out: {len(trained.left_out)}: {describe(trained.left_out, most=10)}", err=True)
 
 
 def _compare(runs: list[Path], out: Path | None, force: bool, json: bool) -> None:

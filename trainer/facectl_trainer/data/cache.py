@@ -52,8 +52,15 @@ class FeatureCache:
         """Raise `UsageError` where `FACECTL_CACHE_BYTES` is not a size; only `get` and `put` touch the file."""
         self._space = hashlib.sha256(space.encode("utf-8", "surrogatepass")).digest()
         self._file = file or home() / "features.sqlite"
-        self._limit = _size(os.environ.get("FACECTL_CACHE_BYTES") or "4G")
-        self._usable = self._limit > 0
+        self.limit = _size(os.environ.get("FACECTL_CACHE_BYTES") or "4G")
+        """Bytes."""
+        self._usable = self.limit > 0
+
+    def fits(self, size: int) -> int:
+        """Say how many vectors of `size` bytes the file can hold; 0 where it may hold none."""
+        in_a_page = _PAGE // (size + 64)
+        stored = _PAGE / in_a_page if in_a_page else (size // (_PAGE - 64) + 1) * _PAGE
+        return int(self.limit * 0.9 / (stored + 200))  # what is kept beside a vector, and where pages are half full
 
     def get(self, contents: Iterable[str]) -> dict[str, Features]:
         """Give the vectors that are known: content → float32, d; read-only, bit for bit what was put."""
@@ -63,7 +70,7 @@ class FeatureCache:
     def put(self, vectors: Mapping[str, Features]) -> None:
         """Keep vectors, all of them or, where the disk is full, none; those of a content that is known are replaced."""
         rows = {self._key(content): np.ascontiguousarray(vector, np.float32) for content, vector in vectors.items()}
-        self._attempt("written", lambda database: _write(database, rows, self._limit))
+        self._attempt("written", lambda database: _write(database, rows, self.limit))
 
     def _key(self, content: str) -> bytes:
         return hashlib.sha256(self._space + content.encode("utf-8", "surrogatepass")).digest()

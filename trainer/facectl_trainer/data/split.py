@@ -18,6 +18,9 @@ class Fold:
     """From 1 to `count`."""
     count: int
 
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
 
 def parse_fold(text: str) -> Fold:
     """Read `K/N`. Raises `UsageError`."""

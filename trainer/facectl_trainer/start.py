@@ -1,0 +1,44 @@
+"""Beginning from an earlier run: its weights, and what they have seen already."""
+
+from pathlib import Path
+from typing import Any
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.labelled import Part
+from facectl_trainer.model import digest
+from facectl_trainer.prepare import Divided
+from facectl_trainer.recipe import Recipe
+from facectl_trainer.run import Run, read_run
+
+
+def read_start(start: Path, recipe: Recipe) -> Run:
+    """Read the run to begin from. Raises `UsageError` where it is of another network."""
+    run = read_run(start)
+    same = ("backbone", "features", "head", "side", "weights")
+    if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
+        raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
+    return run
+
+
+def take_over(model: Any, start: Run, labels: tuple[str, ...]) -> str:
+    """Take a run's weights, and give what they are. Raises `UsageError` where it is of other classes."""
+    if start.spec.labels != labels:
+        raise UsageError(
+            f"--from {start.folder}: it was trained on other classes ({', '.join(start.spec.labels[:5])} …)"
+        )
+    taken = start.model()
+    model.set_weights(taken.get_weights())
+    return f"{start.folder}, {digest(taken)}"
+
+
+def refuse_seen(start: Run, divided: Divided, seed: int) -> None:
+    """Raise `UsageError` where the weights to begin from have seen what would be tested on, or steered by."""
+    learnt = start.learnt
+    must_be_new: dict[Part, frozenset[str]] = {"test": learnt.fitted | learnt.steered, "val": learnt.fitted}
+    for part, seen in must_be_new.items():
+        images = divided.split.parts[part]
+        if met := sum(divided.split.hashes[image.path] in seen for image in images):
+            raise UsageError(
+                f"--from {start.folder}: it was trained on {met} of the {len(images)} {part} images of seed {seed}; "
+                f"give --seed {start.spec.provenance.seed}, its own, and the same data, split and --fold"
+            )
