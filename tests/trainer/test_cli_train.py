@@ -49,6 +49,7 @@ def test_json_says_what_was_trained(mine, train, uneven, tmp_path):
         "device_requested",
         "images",
         "epochs",
+        "kept",
         "left_out",
         "test",
         "begun_from",
@@ -56,6 +57,7 @@ def test_json_says_what_was_trained(mine, train, uneven, tmp_path):
         "fold",
     }
     assert (said["device"], said["epochs"], said["left_out"]) == ("cpu", 2, {})
+    assert 1 <= said["kept"]["head"] <= 2
     assert sum(said["images"].values()) == 24
     assert said["test"]["n"] == said["images"]["test"]
     assert json.loads((tmp_path / "runs" / "new" / "metrics.json").read_text())["test"] == said["test"]
@@ -199,7 +201,8 @@ def test_a_run_begun_from_another_is_never_worse_on_val(mine, train, uneven, tmp
     assert train(uneven, recipe=mine).code == 0
     wild = mine.with_name("wild.toml")
     wild.write_text(TINY.replace("rate = 1e-2", "rate = 3.0", 1))
-    assert train(uneven, "--from", first, out=second, recipe=wild).code == 0
+    done = train(uneven, "--from", first, out=second, recipe=wild)
+    assert done.json()["kept"] == {"head": 0}
     before, after = (json.loads((run / "metrics.json").read_text())["calibration"] for run in (first, second))
     assert after["val_loss_before"] <= before["val_loss_after"] * 1.0001
 

@@ -39,6 +39,8 @@ class Position:
     """The least loss on val so far."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """A row an epoch, of all stages: stage, epoch, rate, loss, accuracy, val_loss, val_accuracy, seconds."""
+    kept: dict[str, int] = field(default_factory=dict)
+    """Of each stage done, the epoch whose weights were kept, as the history counts; 0 where none bettered val."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ def fit_stage(
             best = feed.judged.get_weights()
         hooks.epoch_done(position, best)
     feed.judged.set_weights(best)
+    before = len(position.history) - position.epoch
+    position.kept[task.name] = before + position.best_epoch if position.best_epoch else 0
 
 
 def _epoch(

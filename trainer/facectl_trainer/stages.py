@@ -34,8 +34,8 @@ class Session:
     """Whether the network comes from an earlier run."""
 
 
-def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> list[dict[str, Any]]:
-    """Train `model` in place, and give the history, a row an epoch.
+def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> Position:
+    """Train `model` in place, and give where it stands in the end.
 
     `rebuilt` makes another of the same layers, for training in half precision.
     """
@@ -53,9 +53,9 @@ def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> list
             _run_stage(network, position, session)
         if half:
             model.set_weights(network.get_weights())
-        position = Position(stage=index + 1, history=position.history)
+        position = Position(stage=index + 1, history=position.history, kept=position.kept)
         session.unfinished.save(model, None, position, [], now=True)
-    return position.history
+    return position
 
 
 def _run_stage(network: Any, position: Position, session: Session) -> None:

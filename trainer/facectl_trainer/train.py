@@ -69,6 +69,8 @@ class Trained:
     metrics: Metrics
     counts: dict[Part, int]
     epochs: int
+    kept: dict[str, int]
+    """Of each stage, the epoch whose weights were kept; 0 where none bettered what it began with."""
     device: str
     """The one used."""
     left_out: dict[str, str]
@@ -162,11 +164,11 @@ def _train(
         quiet,
         begun=task.start is not None,
     )
-    history = run_stages(ready.model, ready.build, session)
+    done = run_stages(ready.model, ready.build, session)
     test = _test_and_write(task, ready, unfinished.folder)
     _finish(task, ready.model, unfinished, log, quiet)
     counts = {part: len(images) for part, images in parts.items()}
-    return Trained(task.job.out, test, counts, len(history), compute.used, ready.gathered.left_out)
+    return Trained(task.job.out, test, counts, len(done.history), done.kept, compute.used, ready.gathered.left_out)
 
 
 def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], quiet: bool) -> _Ready:

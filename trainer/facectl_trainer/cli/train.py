@@ -188,6 +188,7 @@ def _plain(trained: "Trained") -> dict[str, object]:
         "device": trained.device,
         "images": trained.counts,
         "epochs": trained.epochs,
+        "kept": trained.kept,
         "left_out": trained.left_out,
         **msgspec.to_builtins(trained.metrics),
     }
@@ -198,8 +199,10 @@ def _text(trained: "Trained") -> str:
     low, high = test.interval
     page = trained.out / "report.html"
     look = f"look at {page}, then: " if page.is_file() else ""
+    idle = [stage for stage, epoch in trained.kept.items() if not epoch]
     lines = [
         f"images: {', '.join(f'{count} {part}' for part, count in trained.counts.items())}; {trained.epochs} epochs",
+        *(f"stage {stage}: no epoch bettered the loss on val; the network is as it was before" for stage in idle),
         f"calibration on val: temperature {calibration.temperature:.3f}, "
         f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
         f"test accuracy {test.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {test.n}",
