@@ -112,6 +112,8 @@ def test_preview_draws_and_trains_nothing(mine, facectl, uneven, tmp_path):
     assert Image.open(png).width > 7 * 32
     assert str(png) in done.out
     assert not (tmp_path / "runs").exists()
+    assert "give another --preview" in facectl(*words, "--quiet").error()
+    assert facectl(*words, "--force", "--json").json() == {"preview": str(png)}
 
 
 def test_a_variant_is_trained_under_its_own_name(mine, train, uneven, tmp_path):

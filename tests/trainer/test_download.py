@@ -234,7 +234,7 @@ def test_a_server_that_falls_silent(weights, site, folder, monkeypatch):
 
 
 def test_offline_asks_nothing(weights, site, folder):
-    said = refused(weights, site, offline=True)
+    said = refused(weights, site, UsageError, offline=True)
     assert "net.h5 is not here" in said
     assert (site.asked, names(folder)) == ([], [])
 

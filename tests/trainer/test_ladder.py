@@ -32,6 +32,9 @@ def test_every_variant_is_trained_and_compared(mine, train, uneven, facectl, tmp
     assert {name: (out / name / "model.keras").stat().st_mtime_ns for name in before} == before
     compared = facectl("train", "compare", out / "top", out / "scratch", "--out", tmp_path / "page.html")
     assert compared.code == 0, compared.err
+    again = facectl("train", "compare", out / "top", out / "scratch", "--out", tmp_path / "page.html")
+    assert again.code == 2
+    assert again.out == compared.out.replace(f"{tmp_path / 'page.html'} is ready; open it\n", "")
     assert "<html" in (tmp_path / "page.html").read_text()
     assert "scratch" in compared.out
 
@@ -55,6 +58,15 @@ def test_what_is_left_out_is_said_once(mine, train, uneven, tmp_path):
     done = train(data, "--ladder", recipe=mine)
     assert done.code == 0, done.err
     assert done.err.count("left out: 1: red/broken.png") == 1
+
+
+def test_a_ladder_keeps_out_of_run_folders(mine, train, uneven, tmp_path):
+    out = tmp_path / "runs" / "new"
+    assert train(uneven, recipe=mine, out=out).code == 0
+    done = train(uneven, "--ladder", recipe=mine, out=out)
+    assert done.code == 2
+    assert "is a run folder" in done.error()
+    assert not (out / "top").exists()
 
 
 def test_a_ladder_has_no_preview(mine, train, uneven, tmp_path):

@@ -68,7 +68,7 @@ def test_a_folder_that_is_split_is_not_chosen_from(parted, plan):
 
 def test_a_class_with_one_image_is_named(folder, draw):
     draw(folder / "mauve" / "one.png", "blue", 999)
-    with pytest.raises(UsageError, match="class mauve: 1 different images can be used, and 3 or more"):
+    with pytest.raises(UsageError, match="class mauve: 3 different images or more are needed, and 1"):
         divide(gathered(folder), PLAN, 0, None)
 
 

@@ -144,10 +144,10 @@ def test_a_misspelt_key_or_table_is_suggested(written, old, new, wanted):
 
 def test_a_misspelt_key_in_a_variant_is_suggested_and_the_variant_named(written):
     path = written(("dropout = 0.25", "dropuot = 0.25"))
-    message = refused(path, "scratch")
-    assert "did you mean 'dropout'?" in message
-    assert "variant scratch" in message
-    load_recipe(path, "plain")
+    for asked in ("scratch", "plain", None):
+        message = refused(path, asked)
+        assert "did you mean 'dropout'?" in message
+        assert "variant scratch" in message
 
 
 def test_nothing_is_frozen_from_scratch(written):

@@ -93,7 +93,7 @@ def test_two_classes_of_the_same_pictures(refused, small):
 def test_copies_do_not_count_as_images(refused, small):
     for number in (1, 2, 3):
         shutil.copy(small / "red" / "00.png", small / "red" / f"0{number}.png")
-    assert "class red: 1 different images can be used, and 3 or more are needed" in refused(small)
+    assert "class red: 3 different images or more are needed, and 1 can be used" in refused(small)
 
 
 def test_a_label_that_no_model_can_carry_is_named_before_training(refused, small):

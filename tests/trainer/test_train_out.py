@@ -8,7 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from facectl_trainer.run import read_run
+from facectl_runtime.errors import UsageError
+from facectl_trainer.framework import use_for_training
+from facectl_trainer.run import read_run, write_run
+from facectl_trainer.train import train
+from tiny_network import job
 
 pytest.importorskip("tf_keras")
 
@@ -197,3 +201,47 @@ def test_the_name_of_a_training_in_progress_is_no_name_for_a_run(refused, small,
 def test_a_data_folder_that_no_file_could_name_is_refused_first(refused, small):
     folder = small.rename(small.with_name(os.fsdecode(b"f\xe9lins")))
     assert "its path is not UTF-8; rename the folder" in refused(folder)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_run_that_came_to_stand_there_while_this_one_started_costs_no_training(uneven, tmp_path, monkeypatch):
+    out = tmp_path / "runs" / "mine"
+    train(job(uneven, tmp_path / "first" / "mine"), quiet=True)
+
+    def meanwhile(device):
+        shutil.copytree(tmp_path / "first" / "mine", out)
+        return use_for_training(device)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facectl_trainer.train.use_for_training", meanwhile)
+        patch.setattr("facectl_trainer.train.gather", None)
+        with pytest.raises(UsageError, match="already there"):
+            train(job(uneven, out), quiet=True)
+    assert [path.name for path in out.parent.iterdir()] == ["mine"]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_what_came_to_stand_there_during_a_training_does_not_cost_it(uneven, tmp_path, monkeypatch):
+    out = tmp_path / "runs" / "mine"
+
+    def meanwhile(*given):
+        write_run(*given)
+        (out / "mine").mkdir(parents=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("facectl_trainer.train.write_run", meanwhile)
+        with pytest.raises(UsageError, match=r"something has come to stand there; move it away and give --resume"):
+            train(job(uneven, out), quiet=True)
+    out.rename(out.with_name("away"))
+    train(job(uneven, out, resume=True), quiet=True)
+    assert read_run(out).spec.metrics
+
+
+@pytest.mark.usefixtures("tiny")
+def test_an_empty_folder_is_taken_and_another_is_not(uneven, tmp_path):
+    out = tmp_path / "mine"
+    out.mkdir()
+    train(job(uneven, out), quiet=True)
+    assert read_run(out).spec.metrics
+    with pytest.raises(UsageError, match="its training is done: there is nothing to continue"):
+        train(job(uneven, out, resume=True), quiet=True)

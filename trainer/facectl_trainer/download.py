@@ -80,7 +80,7 @@ def pull(
     Raises:
         UsageError: there is no such alternative, it cannot be fetched, or another file stands in its place.
         BadFileError: a file is damaged or another version, and may not be replaced.
-        DownloadError: no source gave it, or `offline` forbids to ask one.
+        DownloadError: no source gave it.
         FacectlError: it cannot be written.
     """
     wanted = called(alternatives, name)
@@ -103,7 +103,7 @@ def pull(
             _place(file, found.path.stat().st_size, target, chosen)
         return Pulled(Found(chosen, target, found.sha256), str(found.path), replaced)
     if offline:
-        raise DownloadError(f"{chosen.file} is not here, and offline means no network: go online, or {by_hand()}")
+        raise UsageError(f"{chosen.file} is not here, and offline means no network: go online, or {by_hand()}")
     source = _fetch(chosen, target, client, quiet)
     here = Found(chosen, target, content_hash(target)) if to else locate(alternatives, chosen.name)
     return Pulled(here, source, replaced)

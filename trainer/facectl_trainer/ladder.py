@@ -23,6 +23,9 @@ def climb(jobs: Sequence[Job], quiet: bool, verbose: bool) -> list[Trained]:
     """
     if not jobs:
         raise UsageError("--ladder trains a recipe's variants, and this recipe has none; leave it out")
+    for folder in {job.out.parent for job in jobs}:
+        if (folder / SPEC).is_file():
+            raise UsageError(f"{folder}: is a run folder, and the rungs' folders would lie in it; give another --out")
     left = [job for job in jobs if not (job.resume and _is_whole(job))]
     for job in left:
         if (job.out / SPEC).is_file() and not job.force:

@@ -159,7 +159,7 @@ def _kept_of(rows: Features, cache: FeatureCache) -> int:
     if cache.limit and some < images:
         print(
             f"facectl: the features of {images} photographs take {rows.nbytes / 1e6:,.0f} MB, and the cache may take "
-            f"{cache.limit / 1e6:,.0f}: those of {some} are kept; to keep more, set FACECTL_CACHE_BYTES",
+            f"{cache.limit / 1e6:,.0f} MB: those of {some} are kept; to keep more, set FACECTL_CACHE_BYTES",
             file=sys.stderr,
         )
     return some

@@ -44,7 +44,7 @@ def write_preview(
         changed = copies(copies_plan, images.shape[2])[1:]
         columns += [(name, apply(shown, transform)) for name, transform in changed]
     if not len(shown) or len(columns) == 1:
-        raise UsageError(f"{path}: nothing to preview; give photographs and a recipe that augments them")
+        raise UsageError(f"{path}: nothing to preview; the recipe has neither [augment] nor copies")
     _save(_grid(columns), path)
 
 

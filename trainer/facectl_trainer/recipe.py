@@ -5,6 +5,7 @@ A recipe may have variants, tables `[variant.NAME]` of the keys that differ: eac
 
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_type_hints
@@ -170,17 +171,23 @@ def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:
     or a value out of range.
     """
     path, tables, variants = _read(name)
+    for each, other in variants.items():  # a misspelt key is said today, and not when that one is wanted
+        _recipe(path, each, tables | other)
     if variant is not None:
         if variant not in variants:
             there = f"there are {', '.join(variants)}" if variants else "the recipe has none"
             raise UsageError(f"{path.stem}: no variant {variant!r}{did_you_mean(variant, variants)}; {there}")
-        tables |= variants[variant]
+        tables = tables | variants[variant]
+    recipe = _recipe(path, variant, tables)
+    return (f"{path.stem}/{variant}" if variant else path.stem), recipe
+
+
+def _recipe(path: Path, variant: str | None, tables: Mapping[str, Any]) -> Recipe:
     try:
-        recipe = msgspec.convert(tables, Recipe)
+        return msgspec.convert(tables, Recipe)
     except msgspec.ValidationError as error:
         where = f"{path}, variant {variant}" if variant else str(path)
         raise UsageError(f"{where}: {error}{_key_hint(str(error))}") from error
-    return (f"{path.stem}/{variant}" if variant else path.stem), recipe
 
 
 def variants(name: str) -> list[str]:

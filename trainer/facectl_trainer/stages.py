@@ -1,5 +1,6 @@
 """The stages of a recipe, one after the other, from a checkpoint where there is one."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> Posi
     session.log.begin(position.history)
     if position.history:
         session.unfinished.restore(model, None)
+        if not session.quiet:
+            print(f"going on after {len(position.history)} epochs", file=sys.stderr)
     for index in range(position.stage, len(session.recipe.stages)):
         plan = session.recipe.stages[index]
         half = session.compute.half and on_pixels(model, plan)

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from facectl_runtime.errors import UsageError
 from facectl_runtime.labelled import Part
 from facectl_trainer.model import digest
@@ -16,15 +18,25 @@ def read_start(start: Path, recipe: Recipe) -> Run:
     run = read_run(start)
     same = ("backbone", "features", "head", "side", "weights")
     if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
-        raise UsageError(f"--from {start}: it has another {', '.join(other)} than this recipe; change the recipe")
+        theirs = ", ".join(f"{key} {_short(getattr(run.recipe, key))}" for key in other)
+        raise UsageError(f"--from {start}: it has another {', '.join(other)} than asked for; use its own ({theirs})")
     return run
+
+
+def _few(labels: tuple[str, ...]) -> str:
+    return ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+
+
+def _short(value: object) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def take_over(model: Any, start: Run, labels: tuple[str, ...]) -> str:
     """Take a run's weights, and give what they are. Raises `UsageError` where it is of other classes."""
     if start.spec.labels != labels:
         raise UsageError(
-            f"--from {start.folder}: it was trained on other classes ({', '.join(start.spec.labels[:5])} …)"
+            f"--from {start.folder}: it was trained on other classes ({_few(start.spec.labels)}) than are here "
+            f"({_few(labels)}); give a folder of its classes, or leave --from out"
         )
     taken = start.model()
     model.set_weights(taken.get_weights())

@@ -122,6 +122,7 @@ def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
         interruptible() as interrupted,
         plain_errors(compute.used),
     ):
+        _check_out(job)  # again: another training may have ended there since
         return _train(task, compute, unfinished, interrupted, quiet, verbose)
 
 
@@ -240,14 +241,16 @@ def _finish(task: Task, model: Any, unfinished: Unfinished, log: Log, quiet: boo
 
 def _check_out(job: Job) -> None:
     """Refuse a place that the run could not take, before any work is done."""
-    if job.out.exists() and not job.force:
-        raise UsageError(
-            f"{job.out}: already there; give another --out, or --force to replace it when the new run is done"
-        )
     if job.out.name.endswith(SUFFIX):
         raise UsageError(f"{job.out}: {SUFFIX} is how trainings in progress are called; give another --out")
-    if job.out.exists() and not (job.out / SPEC).is_file():
-        raise UsageError(f"{job.out}: not a run folder, and --force replaces nothing else; give another --out")
+    is_run = (job.out / SPEC).is_file()
+    if is_run and not job.force:
+        done = ", and its training is done: there is nothing to continue" if job.resume else ""
+        raise UsageError(
+            f"{job.out}: already there{done}; give another --out, or --force to replace it when the new run is done"
+        )
+    if not is_run and job.out.exists() and not (job.out.is_dir() and not any(job.out.iterdir())):
+        raise UsageError(f"{job.out}: already there and not a run folder, which is never replaced; give another --out")
     place = next(folder for folder in job.out.absolute().parents if folder.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
         raise UsageError(f"{job.out}: cannot be written; give another place with --out")
@@ -274,6 +277,7 @@ def _beginning(task: Task, compute: Compute) -> dict[str, Any]:
         "recipe": msgspec.to_builtins(task.recipe),
         "name": task.job.name,
         "seed": task.job.seed,
+        "fold": task.job.fold and str(task.job.fold),
         "device": f"{compute.used.partition(':')[0]}{', half precision' if compute.half else ''}",
         "versions": {name: version(name) for name in PACKAGES},
     }

@@ -44,7 +44,7 @@ class Unfinished:
             return
         before = _read(self.folder / _JOB, dict[str, Any])
         plain = msgspec.json.decode(msgspec.json.encode(identity))
-        if changed := [key for key, value in plain.items() if before.get(key) != value]:
+        if changed := [_named(key, before.get(key), value) for key, value in plain.items() if before.get(key) != value]:
             raise UsageError(  # the first is the cause of those that follow
                 f"{self.folder}: was begun with another {changed[0]}, and cannot be continued with this one; "
                 "give what was given then, or --force to begin anew"
@@ -114,7 +114,13 @@ class Unfinished:
         """Make this folder the run folder `out`; where that fails, it stays as it is."""
         for half in self.folder.glob(f".{_CHECKPOINT}*"):  # of a training that was killed
             shutil.rmtree(half, ignore_errors=True)
-        swap_in(self.folder, out, replace=replace)
+        try:
+            swap_in(self.folder, out, replace=replace)
+        except UsageError as error:
+            raise UsageError(
+                f"{out}: something has come to stand there; move it away and give --resume: {self.folder} keeps all "
+                "of this training"
+            ) from error
         _drop_checkpoints(out)
         for rest in (_JOB, _LOCK):
             (out / rest).unlink(missing_ok=True)
@@ -125,6 +131,13 @@ def _read(path: Path, kind: type[_T]) -> _T:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: cannot be read ({reason(error)}); give --force to begin anew") from error
+
+
+def _named(key: str, before: Any, now: Any) -> str:
+    """Name what differs: of a table its keys, of what is short its value then."""
+    if isinstance(before, dict) and isinstance(now, dict) and len(before) < 50:
+        return f"{key} ({', '.join(each for each in now if before.get(each) != now[each])})"
+    return f"{key} ({before})" if isinstance(before, str | int) and len(str(before)) < 50 else key
 
 
 def _checkpoint(model: Any, optimizer: Any) -> Any:

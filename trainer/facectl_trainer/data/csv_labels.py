@@ -17,6 +17,7 @@ FILE_COLUMNS = (*_FILE.split(), "image_id", "id", "name")
 LABEL_COLUMNS = ("class", "label", "category", "target", "class_name", "label_name")
 MAX_BYTES = 64 * 2**20  # of a table: a million rows
 _DELIMITERS = ",;\t"
+_MISSING = "not in the table"
 
 _Rows = list[tuple[str, str]]
 """File and label, as they stand in the table."""
@@ -50,7 +51,9 @@ def read_labels(data: Path, table: Path) -> tuple[list[Image], dict[str, str]]:
         if len(set(labels[path])) == 1 and labels[path][0]:
             images.append(Image(str(path), labels[path][0]))
     if not images:
-        raise UsageError(f"{table}: no row names an image below {data}: {describe(left_out)}")
+        given = {name: why for name, why in left_out.items() if why != _MISSING} or left_out
+        there = f"; images are called such as {one_line(display_name(known.paths[0]))[:100]}" if known.paths else ""
+        raise UsageError(f"{table}: no row names an image below {data}: {describe(given)}{there}")
     return sorted(images, key=lambda image: image.path), left_out
 
 
@@ -64,7 +67,7 @@ def describe(left_out: Mapping[str, str], most: int = 3) -> str:
 def _why_not(labels: Sequence[str]) -> str | None:
     different = sorted(set(labels))
     if not labels:
-        return "not in the table"
+        return _MISSING
     if different == [""]:
         return "no label"
     if len(different) > 1:

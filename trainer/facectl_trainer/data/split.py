@@ -47,7 +47,7 @@ def split(
         n = len(units)
         if n < len(PARTS):
             raise UsageError(
-                f"class {label}: {n} different images can be used, and {len(PARTS)} or more are needed; add some, or "
+                f"class {label}: {len(PARTS)} different images or more are needed, and {n} can be used; add some, or "
                 "leave the class out"
             )
         first, last = _test_range(n, test, fold)

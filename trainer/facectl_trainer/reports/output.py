@@ -6,12 +6,12 @@ from facectl_runtime.errors import UsageError
 from facectl_runtime.files import scratch_beside
 
 
-def check_out(target: Path, force: bool) -> None:
+def check_out(target: Path, force: bool, option: str = "--out") -> None:
     """Refuse a file that is there, and a folder, before any work is done. Raises `UsageError`."""
     if target.is_dir():
-        raise UsageError(f"{target}: a folder; give the name of a file with --out")
+        raise UsageError(f"{target}: a folder; give the name of a file with {option}")
     if target.exists() and not force:
-        raise UsageError(f"{target}: already there; give another --out, or --force to replace it")
+        raise UsageError(f"{target}: already there; give another {option}, or --force to replace it")
 
 
 def check_png(target: Path) -> None:
