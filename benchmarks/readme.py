@@ -68,7 +68,8 @@ def _recipes() -> list[str]:
         for one in _read(name)["variants"].values() if _measured(name) else ():
             spread = "" if one["spread"] is None else f" ± {one['spread']:.4f}"
             low, high = wilson(round(one["mean"] * one["n"]), one["n"])
-            cells = (photographs, one["what"].rstrip("."), f"{one['mean']:.4f}{spread}", f"{low:.4f} to {high:.4f}")
+            interval = "" if name == "twins" else f"{low:.4f} to {high:.4f}"  # no share of n images, but balanced
+            cells = (photographs, one["what"].rstrip("."), f"{one['mean']:.4f}{spread}", interval)
             lines.append(f"| {' | '.join(cells)} | {one['n']} |")
     return lines
 

@@ -159,3 +159,16 @@ def test_features_that_the_cache_cannot_hold_all_of_are_kept_in_part_and_it_is_s
     assert "features of 24 photographs" in said
     assert "set FACECTL_CACHE_BYTES" in said
     assert 0 < int(said.split("those of ")[1].split()[0]) < 24
+
+
+def test_what_a_run_keeps_of_several_trunks_fits_together(model, work, monkeypatch, capsys):
+    make, parts, seen, _ = work
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "250K")
+    both = make()
+    both.feed(model, stage("left"), parts)
+    assert capsys.readouterr().err == ""
+    both.feed(model, stage("sum"), parts)
+    assert "features of 24 photographs" in capsys.readouterr().err
+    seen.clear()
+    make().feed(model, stage("left"), parts)
+    assert sum(seen) == 0

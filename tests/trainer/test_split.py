@@ -117,7 +117,9 @@ def test_a_fold_without_a_test_image_is_refused():
 @pytest.mark.parametrize("numbers", [[1], [1, 2], [1, 1, 2, 2]])
 def test_a_class_with_too_few_different_images_is_named(numbers):
     images, hashes = make({"plenty": range(9), "poor": numbers})
-    with pytest.raises(UsageError, match=f"class poor: {len(set(numbers))} different images"):
+    with pytest.raises(
+        UsageError, match=f"class poor: 3 different images or more are needed, and {len(set(numbers))} can be used"
+    ):
         split(images, hashes, **SHARES, seed=0)
 
 

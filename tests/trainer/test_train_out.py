@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from facectl_runtime.errors import UsageError
+from facectl_trainer.augment import CopiesPlan
 from facectl_trainer.framework import use_for_training
 from facectl_trainer.run import read_run, write_run
 from facectl_trainer.train import train
-from tiny_network import job
+from tiny_network import job, recipe
 
 pytest.importorskip("tf_keras")
 
@@ -222,7 +223,7 @@ def test_a_run_that_came_to_stand_there_while_this_one_started_costs_no_training
 
 @pytest.mark.usefixtures("tiny")
 def test_what_came_to_stand_there_during_a_training_does_not_cost_it(uneven, tmp_path, monkeypatch):
-    out = tmp_path / "runs" / "mine"
+    out, with_copies = tmp_path / "runs" / "mine", recipe(copies=CopiesPlan(flip=True))
 
     def meanwhile(*given):
         write_run(*given)
@@ -230,10 +231,10 @@ def test_what_came_to_stand_there_during_a_training_does_not_cost_it(uneven, tmp
 
     with monkeypatch.context() as patch:
         patch.setattr("facectl_trainer.train.write_run", meanwhile)
-        with pytest.raises(UsageError, match=r"something has come to stand there; move it away and give --resume"):
-            train(job(uneven, out), quiet=True)
+        with pytest.raises(UsageError, match=r"cannot be renamed to it .*; move what is there away and give --resume"):
+            train(job(uneven, out, with_copies), quiet=True)
     out.rename(out.with_name("away"))
-    train(job(uneven, out, resume=True), quiet=True)
+    train(job(uneven, out, with_copies, resume=True), quiet=True)
     assert read_run(out).spec.metrics
 
 
@@ -245,3 +246,11 @@ def test_an_empty_folder_is_taken_and_another_is_not(uneven, tmp_path):
     assert read_run(out).spec.metrics
     with pytest.raises(UsageError, match="its training is done: there is nothing to continue"):
         train(job(uneven, out, resume=True), quiet=True)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_link_to_a_folder_is_no_place_for_a_run(uneven, tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "mine").symlink_to(tmp_path / "there")
+    with pytest.raises(UsageError, match="already there and not a run folder"):
+        train(job(uneven, tmp_path / "mine"), quiet=True)

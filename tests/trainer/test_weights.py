@@ -91,7 +91,7 @@ def test_an_alternative_that_is_asked_for_is_not_replaced_by_another(places):
     (places["chosen"] / LOOSE.file).write_bytes(b"other")
     said = message([LOOSE, OTHER], "imagenet")
     assert f"{LOOSE.file} ({LOOSE.digest}) was not found" in said
-    assert f"{places['chosen'] / LOOSE.file} is of torch, which --weights torch takes" in said
+    assert f"{places['chosen'] / LOOSE.file} is of torch, which facectl train --weights torch takes" in said
 
 
 def test_a_file_that_fits_no_alternative(places):

@@ -9,12 +9,10 @@ Truth = npt.NDArray[np.intp]
 _LOG_T_DEVIATION = 0.5
 
 
-def fit_temperature(logits: Floats, truth: Truth, weights: Floats | None = None) -> float:
+def fit_temperature(logits: Floats, truth: Truth) -> float:
     """Give the temperature T for which softmax(logits / T) fits `truth` best; between 0.05 and 20.
 
-    `logits`: N × classes; `weights`: N, of mean 1, all alike where None.
-
-    Source: Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
+    `logits`: N × classes. Source: Guo, Pleiss, Sun & Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
     Where every image of val is answered rightly, the cross-entropy falls for ever as T goes to 0, and the model would
     be made as sure as can be on no evidence. So log T has a normal prior, mean 0 and deviation 0.5: it holds T near 1
     until the images say otherwise, and the cross-entropy on val never rises.
@@ -23,16 +21,16 @@ def fit_temperature(logits: Floats, truth: Truth, weights: Floats | None = None)
 
     n = len(truth)
     found = minimize_scalar(
-        lambda log_t: n * cross_entropy(logits / np.exp(log_t), truth, weights) + log_t**2 / (2 * _LOG_T_DEVIATION**2),
+        lambda log_t: n * cross_entropy(logits / np.exp(log_t), truth) + log_t**2 / (2 * _LOG_T_DEVIATION**2),
         bounds=np.log([0.05, 20]),
         method="bounded",
     )
     return float(np.exp(found.x))
 
 
-def cross_entropy(logits: Floats, truth: Truth, weights: Floats | None = None) -> float:
+def cross_entropy(logits: Floats, truth: Truth) -> float:
     """Give the mean of -log softmax(logits)[truth], in nats."""
-    return float(-np.average(log_softmax(logits)[np.arange(len(truth)), truth], weights=weights))
+    return float(-np.mean(log_softmax(logits)[np.arange(len(truth)), truth]))
 
 
 def logits(probabilities: Floats) -> npt.NDArray[np.float64]:

@@ -32,7 +32,7 @@ def load(path: Path, content: str, spec: InputSpec) -> Pixels:
     """
     data = image.read(path)
     if hashlib.sha256(data).hexdigest() != content:
-        raise ImageError("has changed since training began; train again")
+        raise ImageError("has changed since training began")
     return image.load(data, spec)
 
 

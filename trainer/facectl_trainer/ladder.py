@@ -4,8 +4,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-import msgspec
-
 from facectl_runtime.errors import UsageError
 from facectl_trainer.framework import forget_graphs
 from facectl_trainer.recipe import Recipe
@@ -47,18 +45,20 @@ def _is_whole(job: Job) -> bool:
     if not (job.out / SPEC).is_file():
         return False
     run = read_run(job.out)
-    made, fold = run.spec.provenance, read_metrics(job.out, run.spec.labels).fold
-    recipe = msgspec.structs.replace(job.recipe, weights=job.recipe.weights or run.recipe.weights)
+    made, metrics = run.spec.provenance, read_metrics(job.out, run.spec.labels)
+    keys = [key for key in Recipe.__struct_fields__ if key != "about" and (key != "weights" or job.recipe.weights)]
+    begun_from = metrics.begun_from and metrics.begun_from.rpartition(", ")[0]
     facts = {
         "recipe": (made.recipe, job.name),
         "seed": (made.seed, job.seed),
-        "fold": (fold, job.fold and str(job.fold)),
+        "fold": (metrics.fold, job.fold and str(job.fold)),
+        "run to begin from": (begun_from, job.start and str(job.start)),
         "data folder": (run.split.root, str(job.data.resolve())),
-        **{f"recipe's {key}": (getattr(run.recipe, key), getattr(recipe, key)) for key in Recipe.__struct_fields__},
+        **{f"recipe's {key}": (getattr(run.recipe, key), getattr(job.recipe, key)) for key in keys},
     }
     if other := [name for name, (before, now) in facts.items() if before != now]:
         raise UsageError(
             f"{job.out}: was trained with another {', '.join(other)}; give what was given then, another --out, or "
-            "--force to train all anew"
+            "--force in place of --resume to train all anew"
         )
     return True

@@ -50,6 +50,7 @@ class Material:
         self._made_by = f"{__version__}:{DECODE_VERSION}:{_versions()}:{device}:{spec}"
         self._vectors: dict[tuple[str, bool], _Kept] = {}
         self._pixels: dict[str, Pixels] = {}
+        self._room = 1.0  # the share of the cache that this run has not filled
 
     def unreadable(self, model: Any, stage: StagePlan, images: Sequence[Image]) -> dict[str, str]:
         """Make what a stage needs of every image; gives {path: error} of those that cannot be read."""
@@ -87,12 +88,29 @@ class Material:
         what = f"features by {halves.name}" + (f", {len(changes)} copies" if copied else "")
         rows = room((len(images), len(changes), halves.size), np.float32)
         cache = FeatureCache(f"{self._made_by}:{made_by}")
-        some = _kept_of(rows, cache)
+        some = self._kept_of(rows, cache)
         extractor = Extractor(halves.vectors, self._spec, self._root, self._hashes, cache, changes, some)
         with self._progress(what, len(images)) as advance:
             errors = extractor.extract(images, rows, advance)
         kept = _Kept(rows, {image.path: place for place, image in enumerate(images)}, errors)
         self._vectors[made_by, copied] = kept
+        return kept
+
+    def _kept_of(self, rows: Features, cache: FeatureCache) -> int:
+        """Say of how many images the cache keeps what is computed: as many as it can hold beside what came before.
+
+        More would put out what was put in first; and the next run, which begins with that, would find nothing.
+        """
+        images, copies, size = rows.shape
+        room = cache.fits(size * rows.itemsize) // copies
+        kept: int = min(images, int(room * self._room))
+        self._room -= kept / max(room, 1)
+        if cache.limit and kept < images:
+            print(
+                f"facectl: the features of {images} photographs take {rows.nbytes / 1e6:,.0f} MB, and the cache may "
+                f"take {cache.limit / 1e6:,.0f} MB: those of {kept} are kept; to keep more, set FACECTL_CACHE_BYTES",
+                file=sys.stderr,
+            )
         return kept
 
     def _photographs(self, model: Any, stage: StagePlan, parts: Parts, truth: dict[Part, Truth]) -> Feed:
@@ -147,22 +165,6 @@ class _Kept:
         first = np.array([self.places[image.path] for image in images], np.intp) * copies
         _refuse_lost(Path(), {image.path: self.errors[image.path] for image in images if image.path in self.errors})
         return self.rows.reshape(-1, self.rows.shape[2]), (first[:, None] + np.arange(copies)).ravel()
-
-
-def _kept_of(rows: Features, cache: FeatureCache) -> int:
-    """Say of how many images the cache keeps what is computed: as many as it can hold.
-
-    More would put out what was put in first; and the next run, which begins with that, would find nothing.
-    """
-    images, copies = rows.shape[:2]
-    some: int = cache.fits(rows[0, 0].nbytes) // copies
-    if cache.limit and some < images:
-        print(
-            f"facectl: the features of {images} photographs take {rows.nbytes / 1e6:,.0f} MB, and the cache may take "
-            f"{cache.limit / 1e6:,.0f} MB: those of {some} are kept; to keep more, set FACECTL_CACHE_BYTES",
-            file=sys.stderr,
-        )
-    return some
 
 
 def _versions() -> str:

@@ -21,7 +21,6 @@ from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, e
 from facectl_trainer.backbones import Backbone, backbone
 from facectl_trainer.calibrate import cross_entropy, fit_temperature, logits
 from facectl_trainer.data.split import Fold
-from facectl_trainer.feed import class_weights
 from facectl_trainer.fit import predict
 from facectl_trainer.framework import Compute, plain_errors, seed_everything, use_for_training
 from facectl_trainer.interrupt import interruptible
@@ -249,7 +248,7 @@ def _check_out(job: Job) -> None:
         raise UsageError(
             f"{job.out}: already there{done}; give another --out, or --force to replace it when the new run is done"
         )
-    if not is_run and job.out.exists() and not (job.out.is_dir() and not any(job.out.iterdir())):
+    if not is_run and os.path.lexists(job.out) and not _is_room(job.out):
         raise UsageError(f"{job.out}: already there and not a run folder, which is never replaced; give another --out")
     place = next(folder for folder in job.out.absolute().parents if folder.exists())
     if not (place.is_dir() and os.access(place, os.W_OK)):
@@ -263,6 +262,11 @@ def _check_out(job: Job) -> None:
         ) from error
 
 
+def _is_room(out: Path) -> bool:
+    """Say whether a folder is empty, and a finished run can be renamed to it."""
+    return out.is_dir() and not out.is_symlink() and not out.is_mount() and not any(out.iterdir())
+
+
 def _check_text(path: Path) -> None:
     """Refuse a path that no file of a run could name."""
     try:
@@ -274,7 +278,7 @@ def _check_text(path: Path) -> None:
 def _beginning(task: Task, compute: Compute) -> dict[str, Any]:
     """Say what a checkpoint belongs to, as far as it is known before the photographs are."""
     return {
-        "recipe": msgspec.to_builtins(task.recipe),
+        "recipe": msgspec.to_builtins(msgspec.structs.replace(task.recipe, about="")),
         "name": task.job.name,
         "seed": task.job.seed,
         "fold": task.job.fold and str(task.job.fold),
@@ -299,11 +303,10 @@ def _calibrate(
     """Fold the temperature into the model; gives what it did, and the calibrated probabilities of test."""
     feed = material.feed(model, recipe.stages[-1], {**divided.split.parts, "train": []})
     val, truth = logits(predict(feed, "val")), feed.truth["val"]
-    weights = None if recipe.balance == "none" else class_weights(truth)  # as in training, so that T undoes nothing
-    temperature = fit_temperature(val, truth, weights)
+    temperature = fit_temperature(val, truth)
     last = model.get_layer(PROBABILITIES)
     last.set_weights([value / np.float32(temperature) for value in last.get_weights()])
-    before, after = (cross_entropy(scores, truth, weights) for scores in (val, val / temperature))
+    before, after = (cross_entropy(scores, truth) for scores in (val, val / temperature))
     return Calibration(temperature, before, after, len(truth)), predict(feed, "test")
 
 

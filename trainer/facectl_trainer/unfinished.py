@@ -27,6 +27,7 @@ _DAMAGED = (OSError, ValueError, LookupError, AssertionError, EOFError, BadZipFi
 """What reading a checkpoint that is damaged raises, beside TensorFlow's own errors."""
 _CHECKPOINT, _JOB, _LOCK = "checkpoint", "job.json", "lock"
 SUFFIX = ".unfinished"
+_ANEW = "give --force in place of --resume to begin anew"
 
 
 class Unfinished:
@@ -47,7 +48,7 @@ class Unfinished:
         if changed := [_named(key, before.get(key), value) for key, value in plain.items() if before.get(key) != value]:
             raise UsageError(  # the first is the cause of those that follow
                 f"{self.folder}: was begun with another {changed[0]}, and cannot be continued with this one; "
-                "give what was given then, or --force to begin anew"
+                "give what was given then, or --force in place of --resume to begin anew"
             )
 
     def claim(self, identity: dict[str, Any]) -> None:
@@ -108,7 +109,7 @@ class Unfinished:
             with np.load(place / "best.npz", allow_pickle=False) as arrays:
                 return [arrays[f"arr_{number}"] for number in range(len(arrays.files))]
         except (*_DAMAGED, tf.errors.OpError) as error:
-            raise UsageError(f"{place}: cannot be read ({reason(error)}); give --force to begin anew") from error
+            raise UsageError(f"{place}: cannot be read ({reason(error)}); {_ANEW}") from error
 
     def finish(self, out: Path, *, replace: bool) -> None:
         """Make this folder the run folder `out`; where that fails, it stays as it is."""
@@ -118,8 +119,8 @@ class Unfinished:
             swap_in(self.folder, out, replace=replace)
         except UsageError as error:
             raise UsageError(
-                f"{out}: something has come to stand there; move it away and give --resume: {self.folder} keeps all "
-                "of this training"
+                f"{out}: the finished run cannot be renamed to it ({reason(error.__cause__ or error)}); move what is "
+                f"there away and give --resume: {self.folder} keeps all of this training"
             ) from error
         _drop_checkpoints(out)
         for rest in (_JOB, _LOCK):
@@ -130,7 +131,7 @@ def _read(path: Path, kind: type[_T]) -> _T:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read ({reason(error)}); give --force to begin anew") from error
+        raise UsageError(f"{path}: cannot be read ({reason(error)}); {_ANEW}") from error
 
 
 def _named(key: str, before: Any, now: Any) -> str:
@@ -210,6 +211,7 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
             raise
         finally:
             if folder.exists() and not _checkpoints(folder):
+                _clear(folder)  # the lock goes last: without it, what is left would be taken for somebody's own
                 shutil.rmtree(folder, ignore_errors=True)
 
 

