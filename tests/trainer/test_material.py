@@ -163,7 +163,7 @@ def test_features_that_the_cache_cannot_hold_all_of_are_kept_in_part_and_it_is_s
 
 def test_what_a_run_keeps_of_several_trunks_fits_together(model, work, monkeypatch, capsys):
     make, parts, seen, _ = work
-    monkeypatch.setenv("FACECTL_CACHE_BYTES", "250K")
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "600K")
     both = make()
     both.feed(model, stage("left"), parts)
     assert capsys.readouterr().err == ""
