@@ -153,7 +153,7 @@ def test_features_that_the_cache_cannot_hold_all_of_are_kept_in_part_and_it_is_s
     monkeypatch.setenv("FACECTL_CACHE_BYTES", "600K")
     make().feed(model, stage("left"), parts)  # 24 vectors of 4 kB each, of which four go into a page
     assert capsys.readouterr().err == ""
-    monkeypatch.setenv("FACECTL_CACHE_BYTES", "100K")
+    monkeypatch.setenv("FACECTL_CACHE_BYTES", "300K")
     make().feed(model, stage("sum"), parts)
     said = capsys.readouterr().err
     assert "features of 24 photographs" in said

@@ -60,7 +60,8 @@ class FeatureCache:
         """Say how many vectors of `size` bytes the file can hold; 0 where it may hold none."""
         in_a_page = _PAGE // (size + 64)
         stored = _PAGE / in_a_page if in_a_page else (size // (_PAGE - 64) + 1) * _PAGE
-        return int(self.limit * 0.9 / (stored + 200))  # what is kept beside a vector, and where pages are half full
+        room = self.limit * 0.9 - 8 * _PAGE  # pages that are half full, and what a file begins with
+        return max(0, int(room / (stored + 200)))  # and what is kept beside a vector
 
     def get(self, contents: Iterable[str]) -> dict[str, Features]:
         """Give the vectors that are known: content → float32, d; read-only, bit for bit what was put."""
