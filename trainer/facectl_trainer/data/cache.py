@@ -4,6 +4,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -110,10 +111,11 @@ class FeatureCache:
 
     def _identity(self) -> tuple[int, int] | None:
         """Say which file it is, if it is one: a device is never renamed."""
-        if not self._file.is_file():
+        try:
+            status = self._file.stat()  # one look: another run may rename it at any time
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        status = self._file.stat()
-        return status.st_dev, status.st_ino
+        return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
     def _set_aside(self, seen: tuple[int, int] | None, error: sqlite3.DatabaseError) -> None:
         """Rename the file, unless another run already has; raises `error` where there is nothing to rename.
