@@ -58,7 +58,7 @@ def _recipes() -> list[str]:
     """Show the recipes on photographs of the write-ups' kind."""
     lines = [
         "The recipes: mean ± standard deviation of three seeds, each on its own test split of n images, and the 95 % "
-        "interval (Wilson) at the mean. The sisters (balanced accuracy; from random values: one seed) and the pair: "
+        "interval (Wilson) at the mean. The sisters (balanced accuracy; one seed where the network is trained) and the pair: "
         "five folds pooled.",
         "",
         "| photographs | trained | top-1 | 95 % interval | n |",
