@@ -58,8 +58,8 @@ def _recipes() -> list[str]:
     """Show the recipes on photographs of the write-ups' kind."""
     lines = [
         "The recipes: mean ± standard deviation of three seeds, each on its own test split of n images, and the 95 % "
-        "interval (Wilson) at the mean. The sisters (balanced accuracy; one seed where the network is trained) and the pair: "
-        "five folds pooled.",
+        "interval (Wilson) at the mean. The sisters (balanced accuracy; one seed where the network is trained) and the "
+        "pair: five folds pooled.",
         "",
         "| photographs | trained | top-1 | 95 % interval | n |",
         "| --- | --- | --- | --- | --- |",

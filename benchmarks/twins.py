@@ -1,4 +1,4 @@
-"""Two sisters in LFW: balanced accuracy of FaceNet's features, of its network trained further, and from scratch; five folds."""
+"""Two sisters in LFW, five folds: balanced accuracy of FaceNet's features, of its network further, and from scratch."""
 
 import tempfile
 from pathlib import Path
