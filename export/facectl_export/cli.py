@@ -8,60 +8,153 @@ import typer
 from facectl_runtime.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from facectl_export.export import Exported
+    from facectl_export.export import Order
+    from facectl_export.measured import Export
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `facectl train` wrote.")],
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run folder that `facectl train` wrote.", show_default=False)
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to put the files into. [default: RUN/export]")] = None,
-    formats: Annotated[str, typer.Option("--format", help="File formats: onnx.")] = "onnx",
-    quantize: Annotated[str, typer.Option(metavar="fp32,int8", help="Precisions, comma-separated.")] = "fp32",
+    formats: Annotated[
+        str, typer.Option("--format", metavar="onnx,tflite,coreml|all", help="File formats, comma-separated.")
+    ] = "onnx",
+    quantize: Annotated[
+        str, typer.Option(metavar="fp32,fp16,int8,…|all", help="Precisions, comma-separated; --list shows them.")
+    ] = "fp32",
+    list_: Annotated[bool, typer.Option("--list", help="Show which files there can be, and why not others.")] = False,
+    batch: Annotated[
+        str | None,
+        typer.Option(metavar="N|dynamic", help="Images at once. [default: dynamic in ONNX, 1 in TFLite and Core ML]"),
+    ] = None,
+    opset: Annotated[int, typer.Option(min=13, max=18, help="Of ONNX.")] = 18,
+    ios: Annotated[int, typer.Option(min=15, max=18, help="Of Core ML: the least iOS that shall run it.")] = 16,
+    calibrate: Annotated[
+        str, typer.Option(metavar="minmax|entropy|percentile", help="How int8 files find the ranges of activations.")
+    ] = "minmax",
+    calibration_images: Annotated[
+        int, typer.Option(min=1, help="Training images, evenly of all classes, that set those ranges.")
+    ] = 512,
+    keep_float: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|none|LAYER,…",
+            help="Layers of int8 files that stay float; auto: those that quantization hurts most, if val needs it.",
+        ),
+    ] = "auto",
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each fine-tuning: int8-qat, pruned, clustered. [default: 2, 4, 2]"),
+    ] = None,
+    allow_degraded: Annotated[
+        str, typer.Option(metavar="PRECISION,…", help="Let these out though they fall short; they say so.")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="Where the run's photographs lie now, if they were moved.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the export of another network.")] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Turn a run into files that are proved to answer alike.
 
     Every file is compared with the trained model on the run's test split. One that falls short is named, nothing is
-    replaced, and the exit code is 5.
+    replaced, and the exit code is 5. Beside the files stand report.html, MODEL_CARD.md and SHA256SUMS.
     """
-    import dataclasses
+    if list_:
+        _list(json)
+        return
+    from facectl_export.calibration import METHODS
+    from facectl_export.choice import cells, precisions_named
+    from facectl_export.export import GateFailureError, Order, export
+    from facectl_export.formats import Settings
+    from facectl_runtime.errors import UsageError
 
+    if run is None:
+        raise UsageError("which run? give a folder that `facectl train` wrote, or --list")
+    if calibrate not in METHODS:
+        raise UsageError(f"--calibrate {calibrate!r} is not known; use {', '.join(METHODS)}")
+    order = Order(
+        run=run,
+        out=out or run / "export",
+        cells=cells(formats, quantize),
+        settings=Settings(_batch(batch), opset, ios),
+        method=calibrate,
+        calibration_images=calibration_images,
+        keep_float=keep_float if keep_float in ("auto", "none") else [word.strip() for word in keep_float.split(",")],
+        epochs=epochs,
+        degraded=frozenset(precisions_named(allow_degraded, "--allow-degraded")),
+        data=data,
+        force=force,
+        quiet=quiet,
+    )
+    try:
+        done = export(order)
+    except GateFailureError as failure:
+        typer.echo(_text(failure.export), err=True)
+        raise
+    _show(done, order, json)
+
+
+def _batch(text: str | None) -> int | str | None:
+    """Read `--batch`: a number, `dynamic` (None), or what is best (`default`)."""
+    from facectl_runtime.errors import UsageError
+
+    if text is None or text == "dynamic":
+        return None if text else "default"
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1024:
+        return int(text)
+    raise UsageError(f"--batch {text!r}: use a number of images, 1 to 1024, or dynamic")
+
+
+def _show(done: "Export", order: "Order", json: bool) -> None:
     import msgspec
 
-    from facectl_export.export import GateFailureError, export, parse_formats, parse_precisions
-
-    parse_formats(formats)
-    try:
-        done = export(run, out or run / "export", parse_precisions(quantize), data, quiet)
-    except GateFailureError as failure:
-        typer.echo(_text(failure.compared), err=True)
-        raise
     if json:
-        rows = [{**dataclasses.asdict(one), "path": str(one.path), "comparison": one.comparison} for one in done]
-        typer.echo(msgspec.json.encode(rows).decode())
-    else:
-        typer.echo(_text(done))
-        typer.echo(f"next: facectl predict {done[-1].path} IMAGE...")
+        typer.echo(msgspec.json.encode({"out": str(order.out), **msgspec.to_builtins(done)}).decode())
+        return
+    typer.echo(_text(done))
+    for line in _remarks(done):
+        typer.echo(line)
+    runnable = [row for row in done.files if row.gate != "unverified"] or done.files
+    typer.echo(f"look at {order.out / 'report.html'}; next: facectl predict {order.out / runnable[-1].file} IMAGE...")
 
 
-def _text(done: "list[Exported]") -> str:
+def _text(done: "Export") -> str:
+    """Give a row a file."""
+    from facectl_export.table import columns as cells_of
     from facectl_runtime.output import columns
 
-    rows = [("file", "MB", "top-1", "agreement [95 %]", "largest |Δp|", "mean |Δp|", "KL", "drop in top-1 [95 %]")]
-    for one in done:
-        c = one.comparison
-        (agreement_low, agreement_high), (drop_low, drop_high) = c.agreement_interval, c.drop_interval
-        rows.append(
-            (
-                one.path.name,
-                f"{one.size / 1e6:.2f}",
-                f"{c.accuracy:.4f}",
-                f"{c.agreement:.4f} [{agreement_low:.3f}, {agreement_high:.3f}]",
-                f"{c.largest:.2g}",
-                f"{c.mean:.2g}",
-                f"{c.kl:.2g}",
-                f"{c.drop:+.4f} [{drop_low:+.3f}, {drop_high:+.3f}]",
-            )
-        )
-    return f"{columns(rows, right=range(1, len(rows[0])))}\ncompared with the trained model on {c.n} test images"
+    header, rows = cells_of(done)
+    filled = [tuple("–" if cell is None else cell for cell in row) for row in rows]
+    used = [place for place in range(len(header)) if any(row[place] not in ("–", "") for row in filled)]
+    table = [tuple(row[place] for place in used) for row in (header, *filled)]
+    return f"{columns(table, right=range(3, len(used)))}\ncompared with the trained model on {done.n_test} test images"
+
+
+def _remarks(done: "Export") -> list[str]:
+    """Say what a reader of the table must not miss."""
+    lines = []
+    for row in done.files:
+        if row.gate == "unverified":
+            lines.append(f"{row.file}: unverified: nothing on this machine runs it; it says so itself")
+        if row.gate == "degraded":
+            lines.append(f"{row.file}: degraded: {'; '.join(row.shortfalls)}; it says so itself")
+        if row.slower_than_float:
+            lines.append(f"{row.file}: slower here than the fp32 file of its format")
+        if row.kept_float:
+            lines.append(f"{row.file}: stayed float: {', '.join(row.kept_float.layers)}")
+    return lines
+
+
+def _list(json: bool) -> None:
+    import msgspec
+
+    from facectl_export.choice import refusals, rows
+    from facectl_export.precision import PRECISIONS
+    from facectl_runtime.output import columns
+
+    if json:
+        typer.echo(msgspec.json.encode(PRECISIONS).decode())
+        return
+    typer.echo(columns([tuple(row) for row in rows()]))
+    typer.echo("\n" + "\n".join(f"no {line}" for line in refusals()))

@@ -1,207 +1,228 @@
-"""Export: from a run folder to files that passed the gate, all of them or none."""
+"""Export: from a run folder to a folder of files that passed the gate, all of them or none."""
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import math
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
+from msgspec.structs import replace
 
-from facectl_export import gate, golden, onnx
-from facectl_export.precision import TOLERANCES
-from facectl_runtime import image
-from facectl_runtime.devices import Device
-from facectl_runtime.engines import Engine, format_of
-from facectl_runtime.errors import GateError, ImageError, ModelError, UsageError
-from facectl_runtime.evaluate import Answered, answer_labelled, metrics
+from facectl_export import bundle, calibration, golden, latency, report
+from facectl_export.calibration import Calibration, Method, stratified
+from facectl_export.card import card
+from facectl_export.choice import Cell
+from facectl_export.fine_tune import Material, check_backbone, fine_tune
+from facectl_export.formats import WRITERS, Settings
+from facectl_export.make import AUTO, Workshop
+from facectl_export.measured import Export, Tuning
+from facectl_export.precision import Network
+from facectl_export.prove import CPU, Judge, reference
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import GateError, ModelError, UsageError
+from facectl_runtime.evaluate import Answered, evaluation
 from facectl_runtime.files import scratch_beside
-from facectl_runtime.labelled import Image
+from facectl_runtime.image import Pixels, load
+from facectl_runtime.labelled import Image, Part
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import ModelSpec, Precision
-from facectl_runtime.verify import replay
-from facectl_trainer.engine import run_folder
+from facectl_runtime.spec import Precision
+from facectl_trainer.engine import engine_of
+from facectl_trainer.framework import use_device
+from facectl_trainer.model import digest
+from facectl_trainer.pixels import decode
+from facectl_trainer.reports.output import write_whole
+from facectl_trainer.reports.results import read_predictions
 from facectl_trainer.run import Run, read_run
 
-CPU = Device("cpu")  # what the gate and the calibration run on: the same everywhere
-CALIBRATION_IMAGES = 512
-CALIBRATION_BATCH = 16
-FORMATS = ("onnx",)
+_REPEATED = 0.05  # |Δp| between two machines, or half and single precision; another network is further off
 
 
 @dataclass(frozen=True)
-class Exported:
-    """One file that passed the gate."""
+class Order:
+    """What is asked for."""
 
-    path: Path
-    precision: Precision
-    size: int
-    """Bytes."""
-    comparison: gate.Comparison
-
-
-def export(
-    folder: Path,
-    out: Path,
-    precisions: Sequence[Precision],
-    data: Path | None = None,
-    quiet: bool = False,
-) -> list[Exported]:
-    """Export a run at each of `precisions`, prove every file, and only then put them into `out`.
-
-    `data` is where the run's photographs lie now, if they were moved. Raises `GateError` where a file does not answer
-    as the trained model does; what stood in `out` is then untouched.
-    """
-    onnx.require_packages()
-    run = read_run(folder)
-    root, tests = run.images("test", data)
-    training = run.images("train", data)[1] if "int8" in precisions else []
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: a file stands there; give a folder with --out")
-    trained = run_folder.open(folder, run.spec, CPU)
-    with progress("trained model on the test split", len(tests), quiet) as advance:
-        reference = answer_labelled(trained, run.spec.input, run.spec.labels, root, tests, advance)
-    if reference.unreadable:
-        first, reason = reference.unreadable[0]
-        raise UsageError(f"{root / first}: {reason}; it was readable in training: is an extra (heic) missing here?")
-    size = run.spec.input
-    candidates = golden.patterns(size) if run.recipe.people else golden.photographs(root, reference.images, size)
-    inside = out / run.spec.name  # of a folder that is there: it may be a mount, and files are renamed within one only
-    with scratch_beside(inside if out.is_dir() else out) as scratch:
-        made = _make(run, precisions, root, training, scratch, quiet)
-        done, failures = [], []
-        for precision, path in made:
-            one, short = _prove(path, precision, run.spec, trained, reference, root, candidates, quiet)
-            done.append(one)
-            failures += [f"{path.name}: {shortfall}" for shortfall in short]
-        if failures:
-            raise GateFailureError(done, failures)
-        return _deliver(done, out, scratch)
+    run: Path
+    out: Path
+    cells: Sequence[Cell]
+    settings: Settings = field(default_factory=Settings)
+    method: Method = "minmax"
+    calibration_images: int = calibration.IMAGES
+    keep_float: str | Sequence[str] = AUTO
+    epochs: int | None = None
+    """Of each fine-tuning."""
+    degraded: frozenset[Precision] = frozenset()
+    data: Path | None = None
+    """Where the run's photographs lie now, if they were moved."""
+    force: bool = False
+    quiet: bool = False
 
 
 class GateFailureError(GateError):
     """Files fell short; carries every comparison, for a report."""
 
-    def __init__(self, compared: list[Exported], failures: list[str]) -> None:
-        super().__init__(f"nothing was exported: {'; '.join(failures)}")
-        self.compared = compared
+    def __init__(self, export: Export, failures: list[str], page: Path) -> None:
+        super().__init__(f"nothing was exported: {'; '.join(failures)}; {page} shows where")
+        self.export = export
 
 
-def parse_precisions(text: str) -> list[Precision]:
-    """Read a comma-separated list. Raises `UsageError` for a precision that cannot be exported."""
-    words = _words(text, "--quantize", list(TOLERANCES))
-    return [precision for precision in TOLERANCES if precision in words]
+def export(order: Order) -> Export:
+    """Make every file asked for, prove each, and only then put them into `order.out`.
 
-
-def parse_formats(text: str) -> list[str]:
-    """Read a comma-separated list. Raises `UsageError` for a format that cannot be exported."""
-    return _words(text, "--format", list(FORMATS))
-
-
-def _words(text: str, option: str, known: list[str]) -> list[str]:
-    words = [word.strip() for word in text.split(",")]
-    if wrong := [word for word in words if word not in known]:
-        raise UsageError(f"{option} {text!r}: {wrong[0]!r} is not known; use {', '.join(known)}")
-    return words
-
-
-def _make(
-    run: Run, precisions: Sequence[Precision], root: Path, training: Sequence[Image], scratch: Path, quiet: bool
-) -> list[tuple[Precision, Path]]:
-    """Convert and quantize into `scratch`."""
-    fp32 = scratch / f"{run.spec.name}.onnx"
-    with progress("converting to ONNX", 1, quiet) as advance:
-        onnx.write_fp32(run.model(), run.spec, fp32)
-        advance(1)
-    made: list[tuple[Precision, Path]] = [("fp32", fp32)] if "fp32" in precisions else []
-    if "int8" in precisions:
-        int8 = scratch / f"{run.spec.name}.int8.onnx"
-        chosen = calibration_images(training, CALIBRATION_IMAGES)
-        with progress("quantizing to int8, calibration images", len(chosen), quiet) as advance:
-            onnx.write_int8(fp32, _batches(root, chosen, run.spec, advance), int8, scratch)
-        made.append(("int8", int8))
-    return made
-
-
-def calibration_images(images: Sequence[Image], count: int) -> list[Image]:
-    """Choose up to `count` of the training images, evenly over the classes, in an order that does not change."""
-    classes: dict[str, list[Image]] = {}
-    for item in sorted(images, key=lambda item: item.path):
-        classes.setdefault(item.label, []).append(item)
-    turns = [
-        items[turn]
-        for turn in range(max(map(len, classes.values())))
-        for items in classes.values()
-        if turn < len(items)
-    ]
-    return turns[:count]
-
-
-def _batches(
-    root: Path, images: Sequence[Image], spec: ModelSpec, advance: Callable[[int], None]
-) -> Iterator[npt.NDArray[np.uint8]]:
-    for start in range(0, len(images), CALIBRATION_BATCH):
-        some = images[start : start + CALIBRATION_BATCH]
-        try:
-            yield np.stack([image.load(root / item.path, spec.input) for item in some])
-        except ImageError as error:
-            raise UsageError(f"{root}: a training image that was readable in training is not: {error}") from error
-        advance(len(some))
-
-
-def _prove(
-    path: Path,
-    precision: Precision,
-    spec: ModelSpec,
-    trained: Engine,
-    reference: Answered,
-    root: Path,
-    candidates: Sequence[bytes],
-    quiet: bool,
-) -> tuple[Exported, list[gate.Shortfall]]:
-    """Compare a file with the trained model; where it passes, write its spec into it and replay its golden images."""
-    onnx.write_spec(path, msgspec.structs.replace(spec, precision=precision, metrics=None))
-    engine = format_of(path).open(path, spec, CPU)
-    with progress(f"{path.name} on the test split", len(reference.images), quiet) as advance:
-        answered = answer_labelled(engine, spec.input, spec.labels, root, reference.images, advance)
-    compared = gate.compare(reference, answered)
-    tolerance = TOLERANCES[precision]
-    if short := gate.shortfalls(compared, tolerance):  # its answers may be no numbers, which no spec can hold
-        return Exported(path, precision, path.stat().st_size, compared), short
-    chosen = golden.choose(candidates, trained, engine, spec.input)
-    described = msgspec.structs.replace(
-        spec,
-        precision=precision,
-        metrics=metrics(answered.right),
-        golden=golden.record(engine, spec.input, tolerance.golden, chosen),
-    )
-    onnx.write_spec(path, described)
-    if not replay(path, CPU).passed:
-        raise ModelError(f"{path.name}: it does not repeat its own answers; please report this")
-    return Exported(path, precision, path.stat().st_size, compared), []
-
-
-def _deliver(done: Sequence[Exported], out: Path, scratch: Path) -> list[Exported]:
-    """Rename the files into their place, or, where that fails, leave every one that was there.
-
-    Raises `UsageError` where `out` cannot be written.
+    Raises `GateFailureError` where a file does not answer as the trained model does, and `UsageError` for what cannot
+    be made; what stood in `out` is then untouched.
     """
-    targets = {one.path: out / one.path.name for one in done}
-    if folders := [target for target in targets.values() if target.is_dir()]:
-        raise UsageError(f"{folders[0]}: a folder stands where the file belongs; give another --out")
-    kept = {target: scratch / f"old.{target.name}" for target in targets.values() if target.exists()}
-    try:
-        out.mkdir(exist_ok=True)
-        for target, copy in kept.items():
-            shutil.copy2(target, copy)
-        for made, target in targets.items():
-            made.replace(target)
-    except BaseException as error:
-        for target, copy in kept.items():
-            if copy.exists():
-                copy.replace(target)
-        if isinstance(error, OSError):
-            raise UsageError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
-        raise
-    return [replace(one, path=targets[one.path]) for one in done]
+    started = time.perf_counter()
+    run = read_run(order.run)
+    _check(order, run)
+    root, tests = run.images("test", order.data)
+    use_device(CPU)
+    model = run.model()
+    network = digest(model)
+    earlier = bundle.check_out(order.out, network, order.force)
+    trained = engine_of(model, "cpu")
+    wanted = reference(trained, run.spec, root, tests, order.quiet)
+    _check_unedited(run, wanted)
+    judge = Judge(
+        run.spec, trained, root, wanted, _golden(run, root, wanted), _part(run, "val"), order.degraded, order.quiet
+    )
+    with scratch_beside(order.out) as scratch:
+        shop = _workshop(order, run, model, root, judge, scratch)
+        rows = tuple(judge.prove(made) for made in shop.make(order.cells))
+        done = Export(
+            name=run.spec.name,
+            task=run.spec.task,
+            network_sha256=network,
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            machine=f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
+            n_test=len(wanted.images),
+            accuracy=float(wanted.right.mean()) if run.spec.labels else None,
+            calibration=str(shop.calibration) if shop.calibrated else "",
+            seconds=round(time.perf_counter() - started, 1),
+            peak_bytes=_peak_bytes(),
+            files=rows,
+        )
+        _refuse(order, run, done, root)
+        done = bundle.merged(_timed(done, scratch, run, order.quiet), earlier)
+        paths = {row.file: scratch / row.file for row in rows}
+        bundle.deliver(done, paths, _pages(run, done, wanted, root), order.out, scratch)
+    return done
+
+
+def _check(order: Order, run: Run) -> None:
+    """Refuse what cannot be made, before any work is done."""
+    for one in {cell.format for cell in order.cells}:
+        WRITERS[one].require_packages()
+    for cell in order.cells:
+        target = cell.recipe.targets[cell.format]
+        if cell.format == "coreml" and order.settings.ios < int(target.removeprefix("iOS ")):
+            raise UsageError(f"--ios {order.settings.ios}: {cell.precision} needs {target}; raise --ios")
+        if cell.recipe.network != "trained":
+            check_backbone(run.recipe.backbone, cell.recipe.network)
+
+
+def _check_unedited(run: Run, wanted: Answered) -> None:
+    """Refuse a run whose model and labels are not those that training measured. Raises `ModelError`."""
+    if not run.spec.labels:
+        return
+    recorded = read_predictions(run.folder, run.spec.labels)
+    if recorded.images != wanted.images or np.abs(recorded.probabilities - wanted.probabilities).max() > _REPEATED:
+        raise ModelError(
+            f"{run.folder}: its model does not answer the test split as training recorded: a file in it was changed; "
+            "restore it, or train again"
+        )
+
+
+def _golden(run: Run, root: Path, wanted: Answered) -> list[bytes]:
+    size = run.spec.input
+    return golden.patterns(size) if run.recipe.people else golden.photographs(root, wanted.images, size)
+
+
+def _workshop(order: Order, run: Run, model: Any, root: Path, judge: Judge, scratch: Path) -> Workshop:
+    def network(name: Network) -> tuple[Any, Tuning | None]:
+        return (model, None) if name == "trained" else _fine_tuned(order, run, model, root, name)
+
+    chosen = stratified(_part(run, "train"), order.calibration_images)
+    calibrated = Calibration(root, chosen, run.spec.input, order.method)
+    return Workshop(run.spec, network, calibrated, order.settings, order.keep_float, judge.on_val, scratch, order.quiet)
+
+
+def _fine_tuned(order: Order, run: Run, model: Any, root: Path, network: Network) -> tuple[Any, Tuning]:
+    images = {part: _part(run, part) for part in ("train", "val")}
+    together = [*images["train"], *images["val"]]
+    with progress("decoding photographs to fine-tune on", len(together), order.quiet) as advance:
+        pixels, errors = decode(root, together, run.split.hashes, run.spec.input, advance)
+    if errors:
+        path, why = next(iter(errors.items()))
+        raise UsageError(f"{root / path}: {why}; it was readable in training: restore it, or train again")
+    material = Material(
+        [pixels[item.path] for item in images["train"]],
+        [pixels[item.path] for item in images["val"]],
+        np.array([run.spec.labels.index(item.label) for item in images["val"]]),
+    )
+    with progress(f"{network} fine-tuning", 1, order.quiet) as advance:
+        return fine_tune(model, network, material, order.epochs, run.spec.provenance.seed, advance)
+
+
+def _part(run: Run, part: Part) -> list[Image]:
+    return run.split.parts.get(part, [])
+
+
+def _refuse(order: Order, run: Run, done: Export, root: Path) -> None:
+    """Raise `GateFailureError` where a file fell short and was not let through; a page beside `out` shows where."""
+    failures = [
+        f"{row.file}: {shortfall}"
+        for row in done.files
+        if row.precision not in order.degraded
+        for shortfall in row.shortfalls
+    ]
+    if failures:
+        page = order.out.with_name(f"{order.out.name}.failed.html")
+        write_whole(page, report.page(done, _pictures(run, done, root)))
+        raise GateFailureError(done, failures, page)
+
+
+def _timed(done: Export, scratch: Path, run: Run, quiet: bool) -> Export:
+    """Add how long each file takes to answer, all that can run here side by side."""
+    paths = {row.file: scratch / row.file for row in done.files if row.gate != "unverified"}
+    engines = [(name, format_of(path).open(path, run.spec, CPU)) for name, path in paths.items()]
+    with progress("timing the files side by side", 1, quiet) as advance:
+        times = latency.measure(engines, run.spec.input)
+        advance(1)
+    float_of = {
+        row.format: times[row.file].median for row in done.files if row.precision == "fp32" and row.file in times
+    }
+    rows = []
+    for row in done.files:
+        took = times.get(row.file)
+        slower = bool(took and row.integer_arithmetic and took.median > float_of.get(row.format, math.inf))
+        rows.append(replace(row, latency=took, slower_than_float=slower))
+    return replace(done, files=tuple(rows))
+
+
+def _pages(run: Run, done: Export, wanted: Answered, root: Path) -> dict[str, str | bytes]:
+    evaluated = evaluation(wanted, run.spec.labels) if run.spec.labels else None
+    return {
+        bundle.PAGE: report.page(done, _pictures(run, done, root)),
+        bundle.CARD: card(run.spec, done, evaluated, run.split, people=run.recipe.people),
+    }
+
+
+def _pictures(run: Run, done: Export, root: Path) -> dict[str, Pixels]:
+    """Load the images that a report shows. Of people none: a face is personal data, and an export is passed on."""
+    if run.recipe.people:
+        return {}
+    paths = {found.path for row in done.files for found in row.worst}
+    return {path: load(root / path, run.spec.input) for path in sorted(paths) if (root / path).is_file()}
+
+
+def _peak_bytes() -> int:
+    """Give the most memory that this process held."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

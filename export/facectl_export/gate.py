@@ -1,7 +1,8 @@
-"""The gate: an exported file against the trained model, image by image, on the test split."""
+"""The gate: an exported file against the trained model, image by image."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -11,8 +12,8 @@ from facectl_runtime.evaluate import Answered
 from facectl_runtime.metrics import kl_divergence, paired_drop, wilson
 
 
-class Comparison(msgspec.Struct, frozen=True):
-    """How an exported file's answers differ from the trained model's."""
+class Comparison(msgspec.Struct, frozen=True, tag_field="task", tag="classify"):
+    """How an exported classifier's answers differ from the trained model's."""
 
     n: int
     accuracy_trained: float
@@ -35,6 +36,33 @@ class Comparison(msgspec.Struct, frozen=True):
     """Paths of the images with another likeliest class."""
 
 
+class EmbeddingComparison(msgspec.Struct, frozen=True, tag_field="task", tag="embed"):
+    """How an exported embedding differs from the trained model's."""
+
+    n: int
+    cosine: float
+    """Mean cosine between an image's two embeddings."""
+    cosine_interval: tuple[float, float]
+    """95 % interval of the mean (normal approximation)."""
+    least: float
+    """The least cosine of any image."""
+    largest: float
+    """Largest |difference| of any component."""
+
+
+class IntegerShare(msgspec.Struct, frozen=True):
+    """How much of a file is integer, as the engine that runs it has it."""
+
+    ops: int
+    """Convolutions and matrix products that compute on integers."""
+    ops_of: int
+    """All of them."""
+    weights: int
+    """Weights stored in 8 bits or less."""
+    weights_of: int
+    """All weights of convolutions and matrix products."""
+
+
 @dataclass(frozen=True)
 class Shortfall:
     """One measure that lies outside its tolerance."""
@@ -49,7 +77,7 @@ class Shortfall:
 
 
 def compare(trained: Answered, exported: Answered) -> Comparison:
-    """Compare two models' answers to the same images. Raises `ValueError` where the images differ."""
+    """Compare two classifiers' answers to the same images. Raises `ValueError` where the images differ."""
     if trained.images != exported.images:
         raise ValueError("the two models answered different images")
     p, q = trained.probabilities.astype(np.float64), exported.probabilities.astype(np.float64)
@@ -71,12 +99,35 @@ def compare(trained: Answered, exported: Answered) -> Comparison:
     )
 
 
-def shortfalls(measured: Comparison, tolerance: Tolerance) -> list[Shortfall]:
+def compare_embeddings(trained: Answered, exported: Answered) -> EmbeddingComparison:
+    """Compare two models' embeddings (N × d in the place of probabilities) of the same images.
+
+    Raises `ValueError` where the images differ.
+    """
+    if trained.images != exported.images:
+        raise ValueError("the two models answered different images")
+    p, q = trained.probabilities.astype(np.float64), exported.probabilities.astype(np.float64)
+    cosines = (p * q).sum(axis=1) / (np.linalg.norm(p, axis=1) * np.linalg.norm(q, axis=1))
+    mean, n = float(cosines.mean()), len(cosines)
+    half = 1.96 * float(cosines.std(ddof=1)) / math.sqrt(n) if n > 1 else 2.0
+    return EmbeddingComparison(
+        n=n,
+        cosine=mean,
+        cosine_interval=(max(-1.0, mean - half), min(1.0, mean + half)),
+        least=float(cosines.min()),
+        largest=float(np.abs(p - q).max()),
+    )
+
+
+def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance) -> list[Shortfall]:
     """List what lies outside the tolerance. A measure that is no number always does.
 
     Images flip and are lost whole: what agreement and drop allow is rounded up to one, so that a single image is no
     failure where there are too few to show a share so small.
     """
+    if isinstance(measured, EmbeddingComparison):
+        short = not measured.cosine >= tolerance.cosine
+        return [Shortfall("mean cosine", measured.cosine, tolerance.cosine)] if short else []
     agreement = 1 - _whole(1 - tolerance.agreement, measured.n)
     found = []
     if not measured.agreement >= agreement:
@@ -90,6 +141,15 @@ def shortfalls(measured: Comparison, tolerance: Tolerance) -> list[Shortfall]:
         if not value <= allowed:
             found.append(Shortfall(name, value, allowed))
     return found
+
+
+def by_name_only(share: IntegerShare, needed: Literal["arithmetic", "weights"]) -> str | None:
+    """Say in what a file is int8 by name only: fewer than half of its weights or, where needed, of its layers."""
+    if 2 * share.weights < share.weights_of:
+        return f"int8 by name only: {share.weights:,} of {share.weights_of:,} weights are stored in 8 bits"
+    if needed == "arithmetic" and 2 * share.ops < share.ops_of:
+        return f"int8 by name only: {share.ops} of {share.ops_of} layers compute on integers"
+    return None
 
 
 def _whole(share: float, n: int) -> float:

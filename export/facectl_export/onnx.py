@@ -1,77 +1,140 @@
-"""From a Keras model to ONNX: float32, and int8 with scales and zero points in the graph (QDQ)."""
+"""From a Keras model to ONNX: float32, float16, and int8 with scales and zero points in the graph (QDQ)."""
 
-import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
-from facectl_runtime.errors import MissingExtraError
+from facectl_export.onnx_graph import LAYER_OPS, first_nodes, integer_share, is_under, layer_name, layer_positions
+from facectl_export.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, prepared, quiet
+from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 
-OPSET = 18  # of those that tf2onnx writes, the newest that ONNX Runtime's quantizer takes
-INPUT, OUTPUT, BATCH = "pixels", "probabilities", "N"
+__all__ = [
+    "OPSET",
+    "OPSETS",
+    "Ranges",
+    "calibrate",
+    "integer_share",
+    "layers",
+    "require_packages",
+    "write_fp16",
+    "write_fp32",
+    "write_int8",
+    "write_spec",
+]
 
-_FLOAT_LAYERS = 3
+OPSETS = range(13, 19)
+"""From the first with scales per channel to the last that both tf2onnx and ONNX Runtime's quantizer take."""
+OPSET = OPSETS[-1]
+INPUT, BATCH = "pixels", "N"
 
-# The softmax is not among them: it stays float.
-_QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "ReduceMean")
 
+def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = None, opset: int = OPSET) -> None:
+    """Convert a Keras model: uint8 N × height × width × 3 → float32 N × size, rows of L2 norm 1 for an embedding.
 
-def write_fp32(model: Any, spec: ModelSpec, path: Path) -> None:
-    """Convert a Keras model (uint8 N × height × width × 3 → float32 N × size) with a batch dimension left open."""
+    The file takes `batch` images at once, or any number where it is None. `opset` is one of `OPSETS`; raises
+    `UsageError` for another.
+    """
+    if opset not in OPSETS:
+        raise UsageError(f"--opset {opset}: use {OPSETS[0]} to {OPSETS[-1]}; other opsets cannot be quantized here")
     import onnx
     import tensorflow as tf
     import tf2onnx
 
-    shape = (None, spec.input.height, spec.input.width, 3)
-    traced = tf.function(lambda pixels: {OUTPUT: model(pixels, training=False)})
-    with _quiet():
-        graph, _ = tf2onnx.convert.from_function(
-            traced, input_signature=[tf.TensorSpec(shape, tf.uint8, name=INPUT)], opset=OPSET
-        )
-    for value in (*graph.graph.input, *graph.graph.output):
+    def answer(pixels: Any) -> dict[str, Any]:
+        values = model(pixels, training=False)
+        return {spec.output.kind: tf.math.l2_normalize(values, 1) if spec.output.kind == "embedding" else values}
+
+    signature = tf.TensorSpec((batch, spec.input.height, spec.input.width, 3), tf.uint8, name=INPUT)
+    with quiet():
+        converted, _ = tf2onnx.convert.from_function(tf.function(answer), input_signature=[signature], opset=opset)
+    for value in (*converted.graph.input, *converted.graph.output) if batch is None else ():
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, path)
+    onnx.checker.check_model(converted, full_check=True)
+    onnx.save(converted, path)
 
 
-def write_int8(fp32: Path, batches: Iterable[npt.NDArray[np.uint8]], path: Path, scratch: Path) -> None:
-    """Quantize statically: uint8 activations by min-max over `batches`, int8 weights per channel.
+def write_fp16(fp32: Path, path: Path) -> None:
+    """Convert weights and activations to float16, from the first convolution or matrix product to the last.
 
-    `batches`: uint8 N × height × width × 3 each, of training images. `scratch`: a folder for intermediate files.
+    What comes before (the scaling of pixels: a mean of squares over an image is far beyond 65504) and after (softmax,
+    L2 norm) stays float32, as do the file's input and output.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the package has no types
-        def __init__(self) -> None:
-            self._batches = iter(batches)
+    model = onnx.shape_inference.infer_shapes(onnx.load(fp32))
+    nodes = list(model.graph.node)
+    positions = layer_positions(nodes)
+    first, last = positions[0], positions[-1] + 1
+    ends = nodes[:first] + nodes[last:]
+    body = _cut_out(model, nodes[first:last], ends)
+    half = convert_float_to_float16(body, keep_io_types=True, op_block_list=[]).graph
+    # It puts the casts of the body's inputs behind the nodes that need them.
+    inside = sorted(half.node, key=lambda node: not node.name.startswith("graph_input_cast"))
+    needed = {name for node in ends for name in node.input}
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    graph = onnx.helper.make_graph(
+        [*nodes[:first], *inside, *nodes[last:]],
+        model.graph.name,
+        model.graph.input,
+        model.graph.output,
+        [*weights, *half.initializer],
+    )
+    model.graph.CopyFrom(graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
 
-        def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {INPUT: batch}
 
-    prepared = scratch / "prepared.onnx"
-    with _quiet():
-        quant_pre_process(fp32, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            path,
-            Reader(),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTIZED_OPS),
-            nodes_to_exclude=_first_nodes(prepared),
+def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Collection[str] = ()) -> None:
+    """Quantize statically: uint8 activations within `ranges`, int8 weights per channel.
+
+    Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. `scratch` is
+    a folder for intermediate files. Raises `UsageError` where `keep` names a layer that the file does not have.
+    """
+    import onnx
+
+    nodes = onnx.load(fp32).graph.node
+    for layer in keep:
+        if not any(is_under(node.name, layer) for node in nodes):
+            raise UsageError(f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32))}")
+    with quiet():
+        from onnxruntime.quantization import QuantType
+        from onnxruntime.quantization.calibrate import TensorsData
+        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+        model = load_model_with_shape_infer(prepared(fp32, scratch))
+        floats = [*(node.name for node in first_nodes(nodes)), *keep]
+        quantizer = QDQQuantizer(
+            model,
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
+            reduce_range=False,
+            weight_qType=QuantType.QInt8,
+            activation_qType=QuantType.QUInt8,
+            # A copy: it puts the ranges of what ReLU leaves in the place of those before, unless they stay float.
+            tensors_range=TensorsData(ranges.tensors.calibration_method, dict(ranges.tensors.data)),
+            nodes_to_quantize=[],
+            nodes_to_exclude=[node.name for node in model.graph.node if any(is_under(node.name, x) for x in floats)],
+            op_types_to_quantize=QUANTIZED_OPS,
+            extra_options={},
         )
+        quantizer.quantize_model()
+        _hold_float(quantizer.model.model.graph)
+        quantizer.model.save_model_to_file(path)
+
+
+def layers(fp32: Path) -> list[str]:
+    """Name the Keras layers of the convolutions and matrix products that `write_int8` quantizes, in their order."""
+    import onnx
+
+    nodes = onnx.load(fp32).graph.node
+    quantized = nodes[len(first_nodes(nodes)) :]
+    return list(dict.fromkeys(layer_name(quantized[position].name) for position in layer_positions(quantized)))
 
 
 def write_spec(path: Path, spec: ModelSpec) -> None:
@@ -94,29 +157,56 @@ def require_packages() -> None:
             raise MissingExtraError(f"exporting needs {package}; install it with: pip install 'facectl[export,cpu]'")
 
 
-def _first_nodes(path: Path) -> list[str]:
-    """Name the nodes that stay float: those that scale the pixels, and the first layers.
-
-    The first layers hold few weights and see the finest detail: rounding there is what costs most further on.
-    """
+def _cut_out(model: Any, nodes: list[Any], others: list[Any]) -> Any:
+    """Make a model of some `nodes` of one: their inputs and outputs are what passes between them and the `others`."""
     import onnx
 
-    names: list[str] = []
-    layers = 0
-    for node in onnx.load(path).graph.node:
-        layers += node.op_type in ("Conv", "MatMul", "Gemm")
-        if layers > _FLOAT_LAYERS:
-            break
-        names.append(node.name)
-    return names
+    made = {name for node in nodes for name in node.output}
+    used = {name for node in nodes for name in node.input}
+    made_elsewhere = {value.name for value in model.graph.input}.union(*(node.output for node in others))
+    used_elsewhere = {value.name for value in model.graph.output}.union(*(node.input for node in others))
+    values = {value.name: value for value in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
+    graph = onnx.helper.make_graph(
+        nodes,
+        model.graph.name,
+        [values[name] for name in sorted(used & made_elsewhere)],
+        [values[name] for name in sorted(made & used_elsewhere)],
+        [tensor for tensor in model.graph.initializer if tensor.name in used],
+    )
+    # A constant that the others use too has its own value there.
+    onnx.compose.add_prefix_graph(
+        graph,
+        "half/",
+        rename_nodes=False,
+        rename_edges=False,
+        rename_inputs=False,
+        rename_outputs=False,
+        rename_value_infos=False,
+        inplace=True,
+    )
+    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the converters' remarks: what matters is measured by the gate."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+def _hold_float(graph: Any) -> None:
+    """Put a node that changes no value behind every float layer that takes a quantized input.
+
+    Between a DequantizeLinear and a QuantizeLinear, ONNX Runtime would round the weights of such a layer by itself when
+    it loads the file, and with one scale for all channels ("WeightBiasQuantization").
+    """
+    import numpy as np
+    import onnx
+
+    makers = {name: node.op_type for node in graph.node for name in node.output}
+    least = onnx.numpy_helper.from_array(np.float32(np.finfo(np.float32).min), "least float")
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        rounded = [makers.get(name) == "DequantizeLinear" for name in node.input[:2]]  # the values, the weights
+        if node.op_type in LAYER_OPS and rounded == [True, False]:
+            name = node.output[0]
+            node.output[0] = f"{name}/float"
+            nodes.append(onnx.helper.make_node("Max", [node.output[0], least.name], [name], f"{node.name}/float"))
+    if len(nodes) > len(graph.node):
+        graph.initializer.append(least)
+        graph.ClearField("node")
+        graph.node.extend(nodes)

@@ -39,6 +39,10 @@ class ModelError(FacectlError, ValueError):
     exit_code = 4
 
 
+class NoEngineError(ModelError):
+    """Nothing installed here runs this kind of model."""
+
+
 class GateError(FacectlError):
     """An exported file does not answer as the trained model does, or no longer as it did."""
 

@@ -1,12 +1,19 @@
 """Files and folders that appear whole or not at all: written beside, then renamed."""
 
+import errno
+import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError
+
+_AT_CWD, _EXCHANGE = -100, 2  # AT_FDCWD, and RENAME_EXCHANGE of Linux as well as RENAME_SWAP of macOS
+# What an old kernel says, a file system without it, and a container that does not let it through.
+_NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
 
 
 @contextmanager
@@ -29,21 +36,61 @@ def scratch_beside(target: Path) -> Iterator[Path]:
 def swap_in(new: Path, target: Path, *, replace: bool = False) -> None:
     """Rename the folder `new` to `target`.
 
-    With `replace`, what stands at `target` is removed once the new one is in its place, and put back where that fails.
-    Without, raises `UsageError` where something has come to stand there.
+    With `replace`, what stands at `target` is removed once the new one is in its place, and stays where that fails; see
+    `exchange`. Without, raises `UsageError` where something has come to stand there.
     """
     if not replace:
         try:
             new.rename(target)  # takes over an empty folder, and nothing else
         except OSError as error:
             raise UsageError(f"{target}: already there ({error.strerror}); give another place") from error
+    elif not os.path.lexists(target):
+        new.rename(target)
+    else:
+        exchange(new, target)
+        _remove(new)
+
+
+def exchange(new: Path, target: Path) -> None:
+    """Let two files or folders of one file system change places.
+
+    Linux and macOS do it in one step, so that a process killed at any moment leaves one of the two, whole, at `target`.
+    Where the system or the file system cannot, it takes renames, and between them nothing stands there. Raises
+    `OSError` where it fails; each is then where it was.
+    """
+    if _exchanged_at_once(new, target):
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent)) / target.name
     try:
-        if target.exists():
-            target.rename(old)
+        target.rename(aside)
         new.rename(target)
     finally:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        shutil.rmtree(old.parent, ignore_errors=True)
+        if os.path.lexists(aside):
+            aside.rename(new if os.path.lexists(target) else target)
+        aside.parent.rmdir()
+
+
+def _exchanged_at_once(new: Path, target: Path) -> bool:
+    """Ask the system for it; false where it cannot. Raises `OSError`."""
+    if sys.platform == "win32":
+        return False
+    import ctypes
+
+    libc, first, second = ctypes.CDLL(None, use_errno=True), os.fsencode(new), os.fsencode(target)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(first, second, _EXCHANGE)
+    elif hasattr(libc, "renameat2"):
+        failed = libc.renameat2(_AT_CWD, first, _AT_CWD, second, _EXCHANGE)
+    else:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in _NOT_HERE:
+        raise OSError(number, os.strerror(number), str(target))
+    return not failed
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

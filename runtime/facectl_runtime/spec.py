@@ -23,7 +23,10 @@ Fraction = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal[
+    "fp32", "fp16", "int8", "int8-weights", "int8-qat", "pruned", "clustered", "palette8", "palette6", "palette4"
+]
+Gate = Literal["passed", "degraded", "unverified"]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +153,9 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
     task: Literal["classify", "embed"]
     precision: Precision
+    gate: Gate | None = None
+    """Whether this file was found to answer as the trained model does. `degraded`: it was not, and was let out on
+    request. `unverified`: nothing on the machine that exported it could run it. None for what was not exported."""
     labels: tuple[Text, ...]
     """Class names in output order; empty for `embed`."""
     input: InputSpec

@@ -1,6 +1,6 @@
 """A run on drawn photographs, its export at every precision, and what tests do with the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +64,27 @@ def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Expo
     for package in ("onnx", "tf2onnx", "onnxruntime"):
         pytest.importorskip(package)
     from facectl_export import onnx
+    from facectl_export.formats import WRITERS
 
     folder, read, watched = tmp_path_factory.mktemp("exported") / "files", [], []
-    load, write_int8 = image.load, onnx.write_int8
+    load, calibrate = image.load, onnx.calibrate
 
     def watch(source: Any, spec: Any) -> Any:
         if watched:
             read.append(str(source.relative_to(trained.data)))
         return load(source, spec)
 
-    def write(*arguments: Any) -> None:
+    def watch_calibration(*arguments: Any) -> Any:
         watched.append(True)
         try:
-            write_int8(*arguments)
+            return calibrate(*arguments)
         finally:
             watched.clear()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(image, "load", watch)
-        patch.setattr(onnx, "write_int8", write)
+        quantizer = replace(WRITERS["onnx"].quantizer, calibrate=watch_calibration)
+        patch.setitem(WRITERS, "onnx", replace(WRITERS["onnx"], quantizer=quantizer))
         ran = call("export", trained.folder, "--out", folder, "--quantize", "int8,fp32", "--json", "--quiet")
     assert ran.code == 0, ran.err
     return Exported(folder, folder / "colours.onnx", folder / "colours.int8.onnx", ran, read)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image as Pillow
 
 from facectl_export import golden
-from facectl_export.export import calibration_images
+from facectl_export.calibration import stratified
+from facectl_export.formats import WRITERS
 from facectl_runtime import spec as contract
 from facectl_runtime.image import load
 from facectl_runtime.labelled import Image, Split
@@ -24,6 +26,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
 PRECISIONS = ["fp32", "int8"]
+LEFT = ["MODEL_CARD.md", "SHA256SUMS", "colours.int8.onnx", "colours.onnx", "report.html", "report.json"]
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +64,17 @@ def session(path):
 
 
 def test_both_files_come_out_and_nothing_else(exported):
-    assert sorted(path.name for path in exported.folder.iterdir()) == ["colours.int8.onnx", "colours.onnx"]
+    assert sorted(path.name for path in exported.folder.iterdir()) == LEFT
     assert [path.name for path in exported.folder.parent.iterdir()] == ["files"]
 
 
 def test_the_report_compares_each_file_with_the_trained_model(exported, split):
-    rows = exported.ran.json()
-    assert [(row["path"], row["precision"]) for row in rows] == [
-        (str(exported.fp32), "fp32"),
-        (str(exported.int8), "int8"),
+    document = exported.ran.json()
+    rows = document["files"]
+    assert document["out"] == str(exported.folder)
+    assert [(row["file"], row["format"], row["precision"], row["gate"]) for row in rows] == [
+        ("colours.onnx", "onnx", "fp32", "passed"),
+        ("colours.int8.onnx", "onnx", "int8", "passed"),
     ]
     for row, path in zip(rows, (exported.fp32, exported.int8), strict=True):
         assert row["size"] == path.stat().st_size
@@ -128,10 +133,10 @@ def test_calibration_sees_training_images_alone(exported, split):
 
 def test_calibration_takes_the_classes_in_turn():
     images = [Image(f"{label}/{number}.png", label) for label, count in (("b", 9), ("a", 2)) for number in range(count)]
-    chosen = [item.path for item in calibration_images(images, 6)]
+    chosen = [item.path for item in stratified(images, 6)]
     assert chosen == ["a/0.png", "b/0.png", "a/1.png", "b/1.png", "b/2.png", "b/3.png"]
-    assert calibration_images(images[::-1], 6) == calibration_images(images, 6)
-    assert len(calibration_images(images, 100)) == 11
+    assert stratified(images[::-1], 6) == stratified(images, 6)
+    assert len(stratified(images, 100)) == 11
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -140,6 +145,7 @@ def test_the_spec_says_everything_of_this_very_file(exported, trained, pixels, s
     spec, of_run = spec_of(path), read_run(trained.folder).spec
     changed = {
         "precision": precision,
+        "gate": "passed",
         "golden": spec.golden,
         "metrics": spec.metrics,
         "graph_sha256": graph_digest(path),
@@ -250,8 +256,6 @@ def old(exported, tmp_path):
     """Make a folder with an export of another day."""
     folder = tmp_path / "out"
     shutil.copytree(exported.folder, folder)
-    (folder / "colours.onnx").write_bytes(b"the fp32 file of another day")
-    (folder / "mine.txt").write_text("not facectl's")
     return folder
 
 
@@ -263,14 +267,18 @@ def convert(exported, keras, monkeypatch):
     """
     monkeypatch.setattr(Run, "model", lambda _: keras)
 
-    def use(sabotage, name="write_fp32"):
-        position = {"write_fp32": 2, "write_int8": 2}[name]
+    def use(sabotage, precision="fp32"):
+        def write(path):
+            shutil.copy(exported.fp32 if precision == "fp32" else exported.int8, path)
+            sabotage(path)
 
-        def write(*arguments):
-            shutil.copy(exported.fp32, arguments[position])
-            sabotage(arguments[position])
-
-        monkeypatch.setattr(f"facectl_export.onnx.{name}", write)
+        writer = WRITERS["onnx"]
+        if precision == "fp32":
+            changed = replace(writer, write_base=lambda _, __, path, *___: write(path))
+        else:
+            quantizer = replace(writer.quantizer, write=lambda _, __, path, *___: write(path))
+            changed = replace(writer, quantizer=quantizer)
+        monkeypatch.setitem(WRITERS, "onnx", changed)
 
     return use
 
@@ -285,23 +293,27 @@ def test_a_conversion_that_answers_otherwise_is_not_let_out(trained, facectl, co
     assert done.out == ""
     *table, last = done.err.splitlines()
     assert last.startswith("facectl: nothing was exported: colours.onnx: ")
+    assert last.endswith(f"{old}.failed.html shows where")
     assert measure in last
     assert "is needed" in last
     assert any("colours.onnx" in line for line in table)
-    assert tree(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    page = (tmp_path / "out.failed.html").read_text()
+    assert "colours.onnx" in page
+    assert tree(old) == {name.removeprefix("out/"): content for name, content in before.items()}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.failed.html"]
 
 
 def test_where_one_precision_falls_short_the_other_stays_too(trained, facectl, convert, old, tree, tmp_path):
     convert(lambda _: None)
-    convert(negate_last_layer, "write_int8")
-    before = tree(tmp_path)
-    done = facectl("export", trained.folder, "--out", old, "--quantize", "fp32,int8", "--quiet")
+    convert(negate_last_layer, "int8")
+    before = tree(old)
+    more = ("--quantize", "fp32,int8", "--keep-float", "none", "--quiet")
+    done = facectl("export", trained.folder, "--out", old, *more)
     assert done.code == 5
     last = done.err.splitlines()[-1]
     assert "colours.int8.onnx: agreement" in last
     assert "colours.onnx:" not in last
-    assert tree(tmp_path) == before
+    assert tree(old) == before
 
 
 def test_a_good_conversion_replaces_its_own_file_alone(trained, facectl, convert, old, tree):
@@ -310,8 +322,10 @@ def test_a_good_conversion_replaces_its_own_file_alone(trained, facectl, convert
     done = facectl("export", trained.folder, "--out", old)
     assert done.code == 0
     after = tree(old)
-    assert after.pop("colours.onnx") != before.pop("colours.onnx")
-    assert after == before
+    assert sorted(after) == LEFT
+    assert after["colours.int8.onnx"] == before["colours.int8.onnx"]
+    report = json.loads(after["report.json"])
+    assert [row["file"] for row in report["files"]] == ["colours.onnx", "colours.int8.onnx"]
     assert f"next: facectl predict {old / 'colours.onnx'}" in done.out
     assert facectl("verify", old / "colours.onnx").code == 0
 
@@ -320,7 +334,9 @@ def test_without_out_the_files_go_into_the_run(trained, facectl, convert, tmp_pa
     convert(lambda _: None)
     run = shutil.copytree(trained.folder, tmp_path / "runs" / "colours")
     assert facectl("export", run, "--quiet").code == 0
-    assert [path.name for path in (run / "export").iterdir()] == ["colours.onnx"]
+    assert sorted(path.name for path in (run / "export").iterdir()) == [
+        name for name in LEFT if name != "colours.int8.onnx"
+    ]
 
 
 def test_a_model_of_people_carries_none_of_their_photographs(trained, facectl, convert, tmp_path):
@@ -340,20 +356,22 @@ def wait_for(stream, words):
     pytest.fail(f"the process ended before it said {words!r}")
 
 
-def test_ctrl_c_leaves_the_old_export_whole(trained, start, old, tree, tmp_path):
-    before = tree(tmp_path)
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_what_ends_it_leaves_the_old_export_whole(trained, start, old, tree, tmp_path, blow):
+    before = tree(old)
     process = start("export", trained.folder, "--out", old, "--quantize", "fp32,int8")
-    wait_for(process.stderr, "converting to ONNX: 1")
-    threading.Event().wait(0.5)  # into the quantization
+    wait_for(process.stderr, "converting to onnx, fp32: 1")
+    threading.Event().wait(0.5)  # into the calibration
     assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(blow)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.splitlines()[-1] == "facectl: interrupted"
-    assert "Traceback" not in err
-    assert out == ""
-    assert tree(tmp_path) == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+    assert tree(old) == before
+    if blow == signal.SIGINT:
+        assert process.returncode == 130
+        assert err.splitlines()[-1] == "facectl: interrupted"
+        assert "Traceback" not in err
+        assert out == ""
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
 # The photographs
@@ -392,9 +410,94 @@ def test_a_photograph_that_is_not_what_it_was_is_named(moved, split, facectl, co
     change(data / victim)
     done = facectl("export", run, "--out", tmp_path / "out", "--data", data, "--quantize", "int8", "--quiet")
     assert done.code == 2
-    assert f"1 {part} images are gone or not what they were, {victim} first" in done.error()
+    assert f"{part} images are gone or not what they were, {victim} first" in done.error()
     assert not (tmp_path / "out").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colours", "moved"]
+
+
+# What is let through, and what is no longer what it was
+
+
+def test_a_degraded_file_is_let_out_on_request_and_says_so(trained, facectl, convert, old, tmp_path):
+    convert(lambda _: None)
+    convert(negate_last_layer, "int8")
+    more = ("--quantize", "fp32,int8", "--keep-float", "none", "--allow-degraded", "int8", "--quiet")
+    done = facectl("export", trained.folder, "--out", old, *more)
+    assert done.code == 0
+    assert "colours.int8.onnx: degraded: agreement" in done.out
+    assert spec_of(old / "colours.int8.onnx").gate == "degraded"
+    assert spec_of(old / "colours.onnx").gate == "passed"
+    assert "degraded" in facectl("inspect", old / "colours.int8.onnx").out
+    assert facectl("verify", old / "colours.int8.onnx").code == 0
+
+
+def test_a_float_file_under_an_integer_s_name_is_refused(exported, trained, facectl, convert, tmp_path, monkeypatch):
+    convert(lambda _: None)
+    quantizer = replace(WRITERS["onnx"].quantizer, write=lambda _, __, path, *___: shutil.copy(exported.fp32, path))
+    monkeypatch.setitem(WRITERS, "onnx", replace(WRITERS["onnx"], quantizer=quantizer))
+    done = facectl("export", trained.folder, "--out", tmp_path / "out", "--quantize", "int8", "--quiet")
+    assert done.code == 5
+    assert "colours.int8.onnx: int8 by name only: 0 of" in done.err.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", ["spec.json", "model.keras"])
+def test_a_run_that_was_changed_by_hand_is_refused(trained, facectl, convert, tmp_path, keras, file):
+    run = shutil.copytree(trained.folder, tmp_path / "colours")
+    if file == "spec.json":
+        document = json.loads((run / file).read_text())
+        (run / file).write_text(json.dumps({**document, "labels": document["labels"][::-1]}))
+    else:
+        convert(lambda _: None)
+        last = keras.get_layer("probabilities")
+        kernel, bias = last.get_weights()
+        last.set_weights([-kernel, bias])
+    try:
+        done = facectl("export", run, "--out", tmp_path / "out", "--quiet")
+    finally:
+        if file == "model.keras":  # the model is every test's
+            last.set_weights([kernel, bias])
+    assert done.code == 4
+    assert str(run) in done.error()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_without_test_images(trained, facectl, tmp_path):
+    run = shutil.copytree(trained.folder, tmp_path / "colours")
+    document = json.loads((run / "split.json").read_text())
+    document["parts"]["test"] = []
+    (run / "split.json").write_text(json.dumps(document))
+    done = facectl("export", run, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 2
+    assert "its split has no test images" in done.error()
+
+
+def test_a_run_of_a_later_version(trained, facectl, tmp_path):
+    run = shutil.copytree(trained.folder, tmp_path / "colours")
+    document = json.loads((run / "spec.json").read_text())
+    (run / "spec.json").write_text(json.dumps({**document, "spec_version": 2}))
+    done = facectl("export", run, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 4
+    assert "its spec has version 2 and this facectl reads 1" in done.error()
+
+
+def test_a_folder_with_a_file_of_the_user_s_is_left_alone(trained, facectl, convert, old, tree):
+    convert(lambda _: None)
+    (old / "mine.txt").write_text("not facectl's")
+    before = tree(old)
+    done = facectl("export", trained.folder, "--out", old, "--quiet")
+    assert done.code == 2
+    assert "mine.txt: no part of an export" in done.error()
+    assert tree(old) == before
+
+
+def test_the_table_of_files_says_which_there_can_be(facectl):
+    done = facectl("export", "--list")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    assert lines[0].split()[:4] == ["precision", "onnx", "tflite", "coreml"]
+    assert any(line.startswith("palette4") and "iOS 16" in line for line in lines)
+    assert any(line.startswith("no onnx int8-weights: ") for line in lines)
 
 
 # What cannot be asked for
@@ -403,9 +506,18 @@ def test_a_photograph_that_is_not_what_it_was_is_named(moved, split, facectl, co
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--quantize", "int4"], "'int4' is not known; use fp32, int8"),
+        (["--quantize", "int4"], "'int4' is not known; did you mean 'int8'?; use fp32, fp16, int8"),
         (["--quantize", "fp32,,int8"], "'' is not known"),
-        (["--format", "onx"], "'onx' is not known; use onnx"),
+        (["--format", "onx"], "'onx' is not known; did you mean 'onnx'?; use onnx, tflite, coreml or all"),
+        (["--format", "coreml", "--quantize", "int8"], "there is no such file: Core ML sets the scales"),
+        (["--format", "onnx", "--quantize", "fp32,int8-weights"], "--format onnx --quantize int8-weights: there is no"),
+        (["--calibrate", "kl"], "'kl' is not known; use minmax, entropy, percentile"),
+        (["--batch", "0"], "--batch '0': use a number of images"),
+        (["--batch", "two"], "--batch 'two'"),
+        (["--opset", "21"], "--opset"),
+        (["--ios", "15", "--format", "coreml", "--quantize", "palette4"], "palette4 needs iOS 16; raise --ios"),
+        (["--allow-degraded", "int7"], "--allow-degraded 'int7': 'int7' is not known"),
+        (["--keep-float", "sten_conv", "--quantize", "int8"], "--keep-float sten_conv: colours has no such layer; did"),
         (["--quantise", "int8"], "--quantize"),
     ],
 )
@@ -433,34 +545,8 @@ def test_an_out_that_is_a_file(trained, facectl, tmp_path):
     (tmp_path / "out").write_text("mine")
     done = facectl("export", trained.folder, "--out", tmp_path / "out", "--quiet")
     assert done.code == 2
-    assert "a file stands there" in done.error()
+    assert "a file; --out takes a folder" in done.error()
     assert (tmp_path / "out").read_text() == "mine"
-
-
-def test_a_folder_in_a_file_s_place_keeps_both_files_out(trained, facectl, convert, old, tree):
-    convert(lambda _: None)
-    convert(lambda _: None, "write_int8")
-    (old / "colours.int8.onnx").unlink()
-    (old / "colours.int8.onnx").mkdir()
-    before = tree(old)
-    done = facectl("export", trained.folder, "--out", old, "--quantize", "fp32,int8", "--quiet")
-    assert done.code == 2
-    assert "a folder stands where the file belongs" in done.error()
-    assert tree(old) == before
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(trained, facectl, convert, old, tree):
-    convert(lambda _: None)
-    before = tree(old)
-    old.chmod(0o500)
-    try:
-        done = facectl("export", trained.folder, "--out", old, "--quiet")
-    finally:
-        old.chmod(0o700)
-    assert done.code == 2
-    assert "cannot be written" in done.error()
-    assert tree(old) == before
 
 
 def test_a_place_that_cannot_be_made(trained, facectl, convert, tmp_path):

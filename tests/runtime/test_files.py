@@ -1,11 +1,49 @@
 """Folders that appear whole or not at all."""
 
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from facectl_runtime import files
 from facectl_runtime.errors import UsageError
-from facectl_runtime.files import scratch_beside, swap_in
+from facectl_runtime.files import exchange, scratch_beside, swap_in
+
+# Each puts one folder after another at the place given, 20 files of one number in each: written anew, or two in turn.
+REPLACE = """
+for number in count():
+    with scratch_beside(target) as scratch:
+        swap_in(filled(scratch / "new", number), target, replace=True)
+    if number == 1:
+        print("begun", flush=True)
+"""
+EXCHANGE = """
+with scratch_beside(target) as scratch:
+    filled(target, 0)
+    new = filled(scratch / "new", 1)
+    print("begun", flush=True)
+    while True:
+        exchange(new, target)
+"""
+CHILD = """
+import sys
+from itertools import count
+from pathlib import Path
+from facectl_runtime.files import exchange, scratch_beside, swap_in
+
+def filled(folder, number):
+    folder.mkdir(exist_ok=True)
+    for name in range(20):
+        (folder / str(name)).write_text(str(number))
+    return folder
+
+target = Path(sys.argv[1])
+"""
 
 
 def folder(path: Path, **files: str) -> Path:
@@ -40,6 +78,23 @@ def test_what_came_to_stand_there_is_not_replaced_unasked(tmp_path):
     assert contents(new) == {"a": "new"}
 
 
+@pytest.fixture
+def two_renames(monkeypatch):
+    """Be on a file system that cannot exchange."""
+    monkeypatch.setattr(files, "_exchanged_at_once", lambda new, target: False)  # noqa: ARG005
+
+
+@pytest.fixture
+def at_once(tmp_path):
+    """Skip where the file system of these tests cannot exchange."""
+    one, other = folder(tmp_path / "one"), folder(tmp_path / "other")
+    able = files._exchanged_at_once(one, other)
+    one.rmdir(), other.rmdir()
+    if not able:
+        pytest.skip("this file system exchanges nothing in one step")
+
+
+@pytest.mark.usefixtures("two_renames")
 def test_an_interruption_after_the_swap_loses_nothing(tmp_path, monkeypatch):
     target, new = folder(tmp_path / "target", a="old"), folder(tmp_path / "new", a="new")
     rename = Path.rename
@@ -55,6 +110,7 @@ def test_an_interruption_after_the_swap_loses_nothing(tmp_path, monkeypatch):
     assert contents(target) == {"a": "new"}
 
 
+@pytest.mark.usefixtures("two_renames")
 @pytest.mark.parametrize("failure", [OSError("no"), KeyboardInterrupt()])
 def test_what_stood_there_stays_where_the_new_one_cannot_come(tmp_path, monkeypatch, failure):
     target, new = folder(tmp_path / "target", a="old"), folder(tmp_path / "new", a="new")
@@ -70,6 +126,76 @@ def test_what_stood_there_stays_where_the_new_one_cannot_come(tmp_path, monkeypa
         swap_in(new, target, replace=True)
     assert contents(target) == {"a": "old"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target"]
+
+
+@pytest.mark.usefixtures("two_renames")
+def test_without_an_exchange_two_renames_do(tmp_path):
+    target = folder(tmp_path / "target", a="old", b="old")
+    swap_in(folder(tmp_path / "new", a="new"), target, replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert contents(target) == {"a": "new"}
+
+
+@pytest.mark.parametrize("way", ["", "two_renames"])
+def test_two_folders_change_places(tmp_path, request, way):
+    if way:
+        request.getfixturevalue(way)
+    one, other = folder(tmp_path / "öne", a="1"), folder(tmp_path / "other", b="2")
+    exchange(one, other)
+    assert (contents(one), contents(other)) == ({"b": "2"}, {"a": "1"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "öne"]
+
+
+def test_what_cannot_change_places_stays(tmp_path):
+    one = folder(tmp_path / "one", a="1")
+    with pytest.raises(FileNotFoundError):
+        exchange(one, tmp_path / "none")
+    with pytest.raises(FileNotFoundError):
+        exchange(tmp_path / "none", one)
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    assert contents(one) == {"a": "1"}
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_or_a_link_is_replaced_and_what_it_leads_to_is_left(tmp_path, kind):
+    elsewhere, target = folder(tmp_path / "elsewhere", a="kept"), tmp_path / "target"
+    if kind == "file":
+        target.write_text("old")
+    else:
+        target.symlink_to(elsewhere)
+    swap_in(folder(tmp_path / "new", a="new"), target, replace=True)
+    assert not target.is_symlink()
+    assert contents(target) == {"a": "new"}
+    assert contents(elsewhere) == {"a": "kept"}
+    assert not os.path.lexists(tmp_path / "new")
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("loop", [REPLACE, EXCHANGE])
+def test_killed_at_any_moment_it_leaves_a_whole_folder(tmp_path, loop):
+    """Stopped, a process shows what killed it would leave, and can go on to be stopped again."""
+    target, chance, seen = folder(tmp_path / "target"), random.Random(5), set()
+
+    def check():
+        found = contents(target)
+        assert sorted(map(int, found)) == list(range(20))
+        assert len(set(found.values())) == 1
+        seen.update(found.values())
+
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", CHILD + loop, target], stdout=subprocess.PIPE) as child:
+            assert child.stdout.readline() == b"begun\n"
+            try:
+                for _ in range(40):
+                    time.sleep(chance.uniform(0, 0.004))
+                    child.send_signal(signal.SIGSTOP)
+                    os.waitpid(child.pid, os.WUNTRACED)
+                    check()
+                    child.send_signal(signal.SIGCONT)
+            finally:
+                child.kill()
+        check()
+    assert len(seen) > 1  # it was caught at different moments
 
 
 def test_scratch_lies_beside_and_goes_whatever_happens(tmp_path):

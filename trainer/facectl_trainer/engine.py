@@ -1,6 +1,7 @@
 """Run folders as an engine for runtime: the Keras model itself, on the same pixels."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +14,18 @@ from facectl_trainer.run import read_run, read_spec
 
 def open_run(folder: Path, spec: ModelSpec, device: Device) -> Engine:  # noqa: ARG001  # the shape of every engine
     """Load a run's Keras model. Raises `ModelError`, `DeviceError`, and `MissingExtraError` without the train extra."""
-    tf = tensorflow()
+    tensorflow()
     used = use_device(device)
-    model = read_run(folder).model()
+    return engine_of(read_run(folder).model(), used)
+
+
+def engine_of(model: Any, used: str) -> Engine:
+    """Make an engine of a Keras model on the device `used`: uint8 N × height × width × 3 → float32 N × size."""
 
     def infer(pixels: Pixels) -> Answers:
         return np.asarray(model.predict_on_batch(pixels), np.float32)
 
-    return Engine(f"tf_keras {tf.__version__}", used, infer)
+    return Engine(f"tf_keras {tensorflow().__version__}", used, infer)
 
 
 run_folder = Format(read_spec, open_run)

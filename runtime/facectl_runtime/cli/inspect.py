@@ -29,7 +29,7 @@ def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:
     """Say each part of a spec that is there, by name."""
     source, metrics, rule = spec.provenance, spec.metrics, spec.threshold
     rows = [
-        ("name", f"{spec.name}, {spec.task}, {spec.precision}"),
+        ("name", f"{spec.name}, {spec.task}, {spec.precision}{_gate(spec)}"),
         ("input", f"uint8 RGB {spec.input.width} × {spec.input.height}, {_resize(spec)}"),
         ("output", f"{spec.output.kind}, {spec.output.size}"),
     ]
@@ -51,6 +51,14 @@ def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:
         ("data", source.data_fingerprint[:12]),
         ("packages", ", ".join(f"{name} {version}" for name, version in source.packages.items())),
     ]
+
+
+def _gate(spec: "ModelSpec") -> str:
+    said = {
+        "degraded": "; degraded: it does not answer as the trained model does",
+        "unverified": "; unverified: it was never run where it was exported",
+    }
+    return said.get(spec.gate or "", "")
 
 
 def _resize(spec: "ModelSpec") -> str:

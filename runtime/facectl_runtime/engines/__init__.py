@@ -7,7 +7,7 @@ folder, and gives a `Format`.
 import os
 from pathlib import Path
 
-from facectl_runtime.engines import onnx
+from facectl_runtime.engines import coreml, onnx, tflite
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.errors import ModelError
 from facectl_runtime.handed_in import entry_points
@@ -15,7 +15,7 @@ from facectl_runtime.handed_in import entry_points
 __all__ = ["Engine", "Format", "format_of"]
 
 RUN = "run"
-FORMATS = {"onnx": onnx.FORMAT}
+FORMATS = {"onnx": onnx.FORMAT, "tflite": tflite.FORMAT, "mlpackage": coreml.FORMAT}
 
 
 def format_of(model: Path) -> Format:

@@ -36,3 +36,17 @@ class Format:
     """Raises `ModelError`, and `DeviceError` where the device asked for is not there."""
     digest: Callable[[Path], str] | None = None
     """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""
+
+
+def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels], Answers]:
+    """Let `run`, which takes exactly `size` images, answer any number from 1: the last batch repeats its last image."""
+
+    def infer(pixels: Pixels) -> Answers:
+        parts = []
+        for start in range(0, len(pixels), size):
+            some = pixels[start : start + size]
+            padding = np.repeat(some[-1:], size - len(some), axis=0)
+            parts.append(run(np.concatenate([some, padding]))[: len(some)])
+        return np.concatenate(parts)
+
+    return infer

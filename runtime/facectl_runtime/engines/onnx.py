@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from facectl_runtime.devices import Device, usable_cores
-from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
+from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.onnx_metadata import graph_digest, read_metadata
 from facectl_runtime.sources import display_name
@@ -35,7 +35,7 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
     """Build an ONNX Runtime session whose input and output are those that `spec` promises."""
     runtime = _onnxruntime()
     session = _session(runtime, path, device)
-    _check_signature(path, session, spec)
+    batch = _check_signature(path, session, spec)
     used = f"cuda:{device.index}" if session.get_providers()[0] == _CUDA else "cpu"
     name = session.get_inputs()[0].name
 
@@ -45,7 +45,7 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
             raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
 
-    return Engine(f"onnxruntime {runtime.__version__}", used, infer)
+    return Engine(f"onnxruntime {runtime.__version__}", used, in_batches(infer, batch) if batch else infer)
 
 
 FORMAT = Format(read_spec, open_session, graph_digest)
@@ -106,17 +106,19 @@ def _options(runtime: Any) -> Any:
     return options
 
 
-def _check_signature(path: Path, session: Any, spec: ModelSpec) -> None:
-    """Hold the graph to its spec. Raises `ModelError`."""
+def _check_signature(path: Path, session: Any, spec: ModelSpec) -> int | None:
+    """Hold the graph to its spec, and give its batch where that is constant. Raises `ModelError`."""
     inputs = [(node.type, _shape(node)) for node in session.get_inputs()]
     outputs = [(node.type, _shape(node)) for node in session.get_outputs()]
-    wanted_inputs = [("tensor(uint8)", ["N", spec.input.height, spec.input.width, 3])]
-    wanted_outputs = [("tensor(float)", ["N", spec.output.size])]
+    batch = next((shape[0] for _, shape in inputs if shape and isinstance(shape[0], int) and shape[0] > 0), None)
+    wanted_inputs = [("tensor(uint8)", [batch or "N", spec.input.height, spec.input.width, 3])]
+    wanted_outputs = [("tensor(float)", [batch or "N", spec.output.size])]
     if (inputs, outputs) != (wanted_inputs, wanted_outputs):
         raise ModelError(
             f"{path}: its graph takes {inputs} and gives {outputs}, its spec promises {wanted_inputs} and "
             f"{wanted_outputs}; export the model again"
         )
+    return batch
 
 
 def _shape(node: Any) -> list[int | str | None]:

@@ -1,0 +1,59 @@
+"""Calibration images: which of the training images set the ranges of activations, and their pixels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_runtime import image
+from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.labelled import Image
+from facectl_runtime.spec import InputSpec
+
+Method = Literal["minmax", "entropy", "percentile"]
+METHODS: tuple[Method, ...] = get_args(Method)
+IMAGES = 512
+"""Where it is not said."""
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What ranges are set by. Training images alone: val chooses and test reports."""
+
+    root: Path
+    images: Sequence[Image]
+    spec: InputSpec
+    method: Method
+
+    def __str__(self) -> str:
+        return f"{self.method} over {len(self.images)} training images"
+
+    def batches(self, advance: Callable[[int], None]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Give the pixels, uint8 N × height × width × 3. Raises `UsageError` for an image that cannot be read now."""
+        for start in range(0, len(self.images), _BATCH):
+            some = self.images[start : start + _BATCH]
+            try:
+                yield np.stack([image.load(self.root / item.path, self.spec) for item in some])
+            except ImageError as error:
+                raise UsageError(
+                    f"{self.root}: a training image that was readable in training is not: {error}"
+                ) from error
+            advance(len(some))
+
+
+def stratified(images: Sequence[Image], count: int) -> list[Image]:
+    """Choose up to `count` images, evenly over the classes, in an order that does not change."""
+    classes: dict[str, list[Image]] = {}
+    for item in sorted(images, key=lambda item: item.path):
+        classes.setdefault(item.label, []).append(item)
+    turns = [
+        items[turn]
+        for turn in range(max(map(len, classes.values()), default=0))
+        for items in classes.values()
+        if turn < len(items)
+    ]
+    return turns[:count]

@@ -1,0 +1,136 @@
+"""Making: from a run to a file a cell, each network fine-tuned, converted and calibrated no more than once."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facectl_export.calibration import Calibration
+from facectl_export.choice import Cell
+from facectl_export.formats import WRITERS, Quantizer, Settings, file_name
+from facectl_export.measured import KeptFloat, Tuning
+from facectl_export.precision import Network
+from facectl_export.sensitivity import Compare, keep_float
+from facectl_runtime.errors import UsageError, did_you_mean
+from facectl_runtime.progress import progress
+from facectl_runtime.spec import ModelSpec
+
+AUTO, NONE = "auto", "none"  # what `--keep-float` takes beside layers' names
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that nothing is known of yet."""
+
+    cell: Cell
+    path: Path
+    seconds: float
+    kept_float: KeptFloat | None = None
+    tuning: Tuning | None = None
+
+
+@dataclass
+class Workshop:
+    """What files are made of, and what was made of it so far."""
+
+    spec: ModelSpec
+    network: Callable[[Network], tuple[Any, Tuning | None]]
+    """Gives the Keras model of that name, uint8 N × height × width × 3 → float32 N × size."""
+    calibration: Calibration
+    settings: Settings
+    keep: str | Sequence[str]
+    """The layers that stay float in int8 files: `auto`, `none`, or their names."""
+    compare: Callable[[Cell], Compare]
+    """Compares an int8 file with the trained model on val."""
+    scratch: Path
+    quiet: bool
+    _model: tuple[Network, Any, Tuning | None] | None = None
+    _bases: dict[tuple[str, Network, str], Path] = field(default_factory=dict)
+    _ranges: dict[tuple[str, Network], Any] = field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ranges were set by the calibration images."""
+        return bool(self._ranges)
+
+    def make(self, cells: Sequence[Cell]) -> Iterator[Made]:
+        """Make the files into `scratch`, one network after the other, so that no two of them are in memory."""
+        for cell in sorted(cells, key=lambda cell: _NETWORKS.index(cell.recipe.network)):
+            started = time.perf_counter()
+            writer = WRITERS[cell.format]
+            path = self.scratch / file_name(self.spec, cell.precision, writer.suffix)
+            base = self._base(cell)
+            kept = None
+            if derive := writer.derive.get(cell.precision):
+                with self._step(f"writing {path.name}"):
+                    derive(base, path)
+            else:
+                assert writer.quantizer is not None
+                kept = self._quantize(cell, writer.quantizer, base, path)
+            tuning = self._model[2] if self._model else None
+            yield Made(cell, path, time.perf_counter() - started, kept, tuning)
+
+    def _base(self, cell: Cell) -> Path:
+        """Convert the network of a cell to its format, in float."""
+        writer, network = WRITERS[cell.format], cell.recipe.network
+        kind = writer.bases[cell.precision]
+        model = self._current(network)
+        key = (cell.format, network, kind)
+        if key not in self._bases:
+            path = self.scratch / f"base.{network}.{kind}{writer.suffix}"
+            with self._step(f"converting to {cell.format}, {kind}"):
+                writer.write_base(model, self.spec, path, kind, self.settings)
+            self._bases[key] = path
+        return self._bases[key]
+
+    def _current(self, network: Network) -> Any:
+        if self._model is None or self._model[0] != network:
+            self._model = None  # let go of the one before
+            self._model = (network, *self.network(network))
+        return self._model[1]
+
+    def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> KeptFloat | None:
+        ranges = self._ranges_of(cell, quantizer, base)
+        layers = quantizer.layers(base)
+
+        def write(keep: Collection[str]) -> Path:
+            quantizer.write(base, ranges, path, self.scratch, keep)
+            return path
+
+        if not isinstance(self.keep, str):
+            write(_known(self.keep, layers, self.spec.name))
+            return None
+        if self.keep == NONE:
+            write(())
+            return None
+        with progress(f"{path.name}: what quantization hurts", len(layers), self.quiet) as advance:
+            return keep_float(write, self.compare(cell), layers, cell.recipe.tolerance, advance)
+
+    def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path) -> Any:
+        key = (cell.format, cell.recipe.network)
+        if key not in self._ranges:
+            what = f"{cell.format} {cell.precision}, calibration images"
+            with progress(what, len(self.calibration.images), self.quiet) as advance:
+                batches = self.calibration.batches(advance)
+                self._ranges[key] = quantizer.calibrate(base, batches, self.calibration.method, self.scratch)
+        return self._ranges[key]
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        with progress(what, 1, self.quiet) as advance:
+            yield
+            advance(1)
+
+
+_NETWORKS: tuple[Network, ...] = ("trained", "quantize-aware", "pruned", "clustered")
+
+
+def _known(keep: Sequence[str], layers: list[str], name: str) -> Sequence[str]:
+    if wrong := [layer for layer in keep if layer not in layers]:
+        raise UsageError(
+            f"--keep-float {wrong[0]}: {name} has no such layer{did_you_mean(wrong[0], layers)}; its first are "
+            f"{', '.join(layers[:4])}"
+        )
+    return keep

@@ -1,0 +1,159 @@
+"""Proving: one file against the trained model, and what the file then says of itself."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from msgspec.structs import replace
+
+from facectl_export import golden
+from facectl_export.bundle import size, zipped_size
+from facectl_export.calibration import stratified
+from facectl_export.choice import Cell
+from facectl_export.formats import WRITERS
+from facectl_export.gate import Comparison, EmbeddingComparison, by_name_only, compare, compare_embeddings, shortfalls
+from facectl_export.make import Made
+from facectl_export.measured import Disagreement, Exported
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.errors import ModelError, NoEngineError, UsageError
+from facectl_runtime.evaluate import Answered, answer_labelled, metrics
+from facectl_runtime.labelled import Image
+from facectl_runtime.progress import progress
+from facectl_runtime.spec import Gate, ModelSpec, Precision
+from facectl_runtime.verify import replay
+
+CPU = Device("cpu")  # what the gate runs on: the same everywhere
+_WORST = 8
+_VAL = 256  # images that the layers of an int8 file are chosen by
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The trained model and its answers, which files are held to."""
+
+    spec: ModelSpec
+    trained: Engine
+    root: Path
+    reference: Answered
+    """Its answers to the test split."""
+    candidates: Sequence[bytes]
+    """PNGs that may become golden images."""
+    val: Sequence[Image]
+    degraded: frozenset[Precision]
+    """Precisions of which a file that falls short is let through, and says so."""
+    quiet: bool
+
+    def prove(self, made: Made) -> Exported:
+        """Compare a file with the trained model; where it may leave, write into it what was found."""
+        started = time.perf_counter()
+        cell, path = made.cell, made.path
+        writer = WRITERS[cell.format]
+        writer.write_spec(path, replace(self.spec, precision=cell.precision, metrics=None))
+        try:
+            engine = format_of(path).open(path, self.spec, CPU)
+        except NoEngineError:
+            engine = None
+        answered = self._answers(engine, path.name) if engine else None
+        compared = self._compare(answered) if answered else None
+        share = writer.share(path)
+        short = [str(one) for one in shortfalls(compared, cell.recipe.tolerance)] if compared else []
+        if cell.recipe.integer and (named := by_name_only(share, cell.recipe.integer)):
+            short.append(named)
+        verdict: Gate = "unverified" if engine is None else "degraded" if short else "passed"
+        if not short or cell.precision in self.degraded:
+            self._sign(made, engine, answered, verdict)
+        return Exported(
+            file=path.name,
+            format=cell.format,
+            precision=cell.precision,
+            target=cell.recipe.targets[cell.format],
+            size=size(path),
+            zipped=zipped_size(path),
+            gate=verdict,
+            seconds=round(made.seconds + time.perf_counter() - started, 1),
+            comparison=compared,
+            shortfalls=tuple(short),
+            integer=share,
+            kept_float=made.kept_float,
+            tuning=made.tuning,
+            worst=self._worst(answered) if answered and self.spec.labels else (),
+        )
+
+    def _answers(self, engine: Engine, name: str) -> Answered:
+        images = self.reference.images
+        with progress(f"{name} on the test split", len(images), self.quiet) as advance:
+            return answer_labelled(engine, self.spec.input, labels_of(self.spec, images), self.root, images, advance)
+
+    def _compare(self, answered: Answered) -> Comparison | EmbeddingComparison:
+        return _compared(self.spec, self.reference, answered)
+
+    def _sign(self, made: Made, engine: Engine | None, answered: Answered | None, verdict: Gate) -> None:
+        """Write the file's own answers, accuracy and verdict into it, and see it repeat them."""
+        tolerance = made.cell.recipe.tolerance.golden
+        chosen = golden.choose(self.candidates, self.trained, engine or self.trained, self.spec.input)
+        signed = replace(
+            self.spec,
+            precision=made.cell.precision,
+            gate=verdict,
+            metrics=metrics(answered.right) if answered and self.spec.labels else None,
+            golden=golden.record(engine or self.trained, self.spec.input, tolerance, chosen),
+        )
+        WRITERS[made.cell.format].write_spec(made.path, signed)
+        if engine and not replay(made.path, CPU).passed:
+            raise ModelError(f"{made.path.name}: it does not repeat its own answers; please report this")
+
+    def _worst(self, answered: Answered) -> tuple[Disagreement, ...]:
+        """Give the images with another likeliest class, most unlike first."""
+        before, after = self.reference.probabilities, answered.probabilities
+        largest = np.abs(before - after).max(axis=1)
+        differ = np.flatnonzero(before.argmax(axis=1) != after.argmax(axis=1))
+        return tuple(
+            Disagreement(
+                path=answered.images[place].path,
+                label=answered.images[place].label,
+                trained=self.spec.labels[before[place].argmax()],
+                trained_probability=float(before[place].max()),
+                exported=self.spec.labels[after[place].argmax()],
+                exported_probability=float(after[place].max()),
+                largest=float(largest[place]),
+            )
+            for place in differ[np.argsort(-largest[differ], kind="stable")][:_WORST]
+        )
+
+    def on_val(self, cell: Cell) -> Callable[[Path], Comparison | EmbeddingComparison]:
+        """Give a function that compares an int8 file with the trained model on val."""
+        images = stratified(self.val, _VAL)
+        labels, writer = labels_of(self.spec, images), WRITERS[cell.format]
+        wanted: list[Answered] = []
+
+        def answer(engine: Engine) -> Answered:
+            return answer_labelled(engine, self.spec.input, labels, self.root, images, lambda _: None)
+
+        def measure(path: Path) -> Comparison | EmbeddingComparison:
+            wanted[:] = wanted or [answer(self.trained)]
+            writer.write_spec(path, replace(self.spec, precision=cell.precision))
+            return _compared(self.spec, wanted[0], answer(format_of(path).open(path, self.spec, CPU)))
+
+        return measure
+
+
+def _compared(spec: ModelSpec, wanted: Answered, answered: Answered) -> Comparison | EmbeddingComparison:
+    return compare(wanted, answered) if spec.labels else compare_embeddings(wanted, answered)
+
+
+def labels_of(spec: ModelSpec, images: Sequence[Image]) -> Sequence[str]:
+    """Give the model's labels, or those of the images where it is an embedding and has none."""
+    return spec.labels or sorted({image.label for image in images})
+
+
+def reference(trained: Engine, spec: ModelSpec, root: Path, images: Sequence[Image], quiet: bool) -> Answered:
+    """Answer the test split by the trained model. Raises `UsageError` for an image that cannot be read any more."""
+    with progress("trained model on the test split", len(images), quiet) as advance:
+        answered = answer_labelled(trained, spec.input, labels_of(spec, images), root, images, advance)
+    if answered.unreadable:
+        first, reason = answered.unreadable[0]
+        raise UsageError(f"{root / first}: {reason}; it was readable in training: is an extra (heic) missing here?")
+    return answered

@@ -1,0 +1,45 @@
+"""Which layers stay float in an int8 file, so that it stays within its tolerance on val."""
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from facectl_export.gate import Comparison, EmbeddingComparison, shortfalls
+from facectl_export.measured import KeptFloat
+from facectl_export.precision import Tolerance
+
+Quantize = Callable[[Collection[str]], Path]
+"""Makes the int8 file in which the layers of these names stay float."""
+Compare = Callable[[Path], Comparison | EmbeddingComparison]
+"""Compares a file with the trained model on val."""
+
+
+def keep_float(
+    quantize: Quantize, compare: Compare, layers: Sequence[str], tolerance: Tolerance, advance: Callable[[int], None]
+) -> KeptFloat | None:
+    """Find the layers that quantization hurts most, and keep 1, 2, 4, … of them float until val is within tolerance.
+
+    How much a layer is hurt is how far the answers move when it alone is quantized. Gives None where nothing needs to
+    stay float. At most half of the layers stay so: what is then still outside is for the gate to refuse. `advance` is
+    called with 1 for each of the len(layers) measurements.
+    """
+    whole = quantize(())
+    bytes_before, before = whole.stat().st_size, compare(whole)
+    if not shortfalls(before, tolerance):
+        return None
+    hurt: dict[str, float] = {}
+    for layer in layers:
+        hurt[layer] = _distance(compare(quantize([other for other in layers if other != layer])))
+        advance(1)
+    worst_first = sorted(layers, key=lambda layer: -hurt[layer])
+    count, most = 1, max(1, len(layers) // 2)
+    while shortfalls(measured := compare(quantize(worst_first[:count])), tolerance) and count < most:
+        count = min(2 * count, most)
+    return KeptFloat(tuple(worst_first[:count]), _agreement(before), _agreement(measured), bytes_before)
+
+
+def _distance(compared: Comparison | EmbeddingComparison) -> float:
+    return compared.kl if isinstance(compared, Comparison) else 1 - compared.cosine
+
+
+def _agreement(compared: Comparison | EmbeddingComparison) -> float:
+    return compared.agreement if isinstance(compared, Comparison) else compared.cosine

@@ -1,0 +1,209 @@
+"""From a Keras model to TFLite: float32, half-precision weights, int8 weights, and int8 throughout."""
+
+import logging
+import re
+import warnings
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_export.calibration import Method
+from facectl_export.tflite_graph import Graph, integer_share, layers
+from facectl_export.tflite_metadata import write_spec
+from facectl_runtime.devices import usable_cores
+from facectl_runtime.engines.tflite import silent_stderr
+from facectl_runtime.errors import MissingExtraError, ModelError, UsageError, did_you_mean
+from facectl_runtime.spec import ModelSpec
+from facectl_trainer.framework import tensorflow
+
+__all__ = [
+    "calibrate",
+    "integer_share",
+    "layers",
+    "require_packages",
+    "write_fp16",
+    "write_fp32",
+    "write_int8",
+    "write_int8_weights",
+    "write_spec",
+]
+
+INPUT = "pixels"
+PERCENTILE = 99.999  # of 100 values, those inside the range; half of the others lie on each side
+_BINS = 512  # of a histogram from -t to t
+_LEVELS = 128  # that entropy tells apart in it; with fewer bins than four times as many it finds little to cut
+
+_SAMPLE = 1 << 14  # values of one activation of one image that a histogram counts
+
+Ranges = Mapping[str, tuple[float, float]]
+"""By the name of a tensor of the fp32 file: the least and the largest value that int8 numbers stand for."""
+Batches = Iterable[npt.NDArray[np.uint8]]
+
+
+def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = 1) -> None:
+    """Convert a Keras model (uint8 N × height × width × 3 → float32 N × size).
+
+    The file takes `batch` images at once, or any number where it is None. It names its input `pixels`, and its output
+    `probabilities` or `embedding`.
+    """
+    with _quiet():
+        tf = tensorflow()
+
+        traced = tf.function(
+            lambda pixels: {spec.output.kind: model(pixels, training=False)},
+            input_signature=[tf.TensorSpec((batch, spec.input.height, spec.input.width, 3), tf.uint8, name=INPUT)],
+        )
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], model)
+        path.write_bytes(converter.convert())
+
+
+def write_fp16(fp32: Path, path: Path) -> None:
+    """Cast the weights of convolutions and matrix products to half precision; all is computed in float32."""
+    with _quiet():
+        from ai_edge_quantizer.quantizer import AlgorithmName
+
+        quantizer = _quantizer(fp32)
+        quantizer.add_weight_only_config(".*", "*", num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+        _write_quantized(quantizer, path)
+
+
+def write_int8_weights(fp32: Path, path: Path) -> None:
+    """Round weights to int8 per channel; LiteRT rounds activations as they come ("dynamic range")."""
+    with _quiet():
+        from ai_edge_quantizer import recipe
+
+        _write_quantized(_quantizer(fp32, recipe.dynamic_wi8_afp32()), path)
+
+
+def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
+    """Find the range of every activation over `batches`, uint8 N × height × width × 3 each, of training images.
+
+    `minmax`: all that was met. `percentile`: without the outermost values. `entropy`: what loses least information
+    (Szymon Migacz, "8-bit inference with TensorRT", GTC 2017). The last two are ONNX Runtime's implementation, and
+    hold all of `batches` in memory, activations one image at a time. Raises `UsageError` where there is no image.
+    """
+    with _quiet():
+        return _extremes(fp32, batches) if method == "minmax" else _by_histogram(fp32, list(batches), method)
+
+
+def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = ()) -> None:
+    """Quantize statically: int8 activations within `ranges`, int8 weights per channel.
+
+    What comes before the first weights (the scaling of pixels) and after the last (softmax, normalization) stays float,
+    and so do the Keras layers named in `keep`. Raises `UsageError` where `keep` names one that the file has not.
+    """
+    graph, kept = Graph(fp32), set(keep)
+    if unknown := sorted(kept.difference(*(op.layers for op in graph.ops))):
+        known = layers(fp32)
+        raise UsageError(
+            f"layer {unknown[0]!r} to keep float is not in {fp32.name}{did_you_mean(unknown[0], known)}; "
+            f"its layers are {', '.join(known)}"
+        )
+    with _quiet():
+        from ai_edge_quantizer import recipe
+        from ai_edge_quantizer.quantizer import AlgorithmName
+
+        quantizer = _quantizer(fp32, recipe.static_wi8_ai8())
+        for op in graph.ops:
+            if op.name in graph.around or kept.intersection(op.layers):
+                scope = f"^{re.escape(op.name)};$"  # how the quantizer writes an op's name
+                quantizer.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
+        _write_quantized(quantizer, path, ranges)
+
+
+def require_packages() -> None:
+    """Raise `MissingExtraError` where a package that exporting needs is not installed."""
+    for package in ("tensorflow", "ai_edge_litert", "ai_edge_quantizer", "flatbuffers"):
+        if find_spec(package) is None:
+            raise MissingExtraError(f"exporting TFLite needs {package}; install it with: pip install 'facectl[export]'")
+
+
+def _quantizer(fp32: Path, recipe: Any = None) -> Any:
+    from ai_edge_quantizer.quantizer import Quantizer
+
+    return Quantizer(fp32.read_bytes(), recipe)
+
+
+def _write_quantized(quantizer: Any, path: Path, ranges: Ranges | None = None) -> None:
+    found = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in (ranges or {}).items()}
+    done = quantizer.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
+    path.write_bytes(done.quantized_model)
+
+
+def _extremes(fp32: Path, batches: Batches) -> dict[str, tuple[float, float]]:
+    ranges: dict[str, tuple[float, float]] = {}
+    for activations in _activations(fp32, batches):
+        for name, values in activations.items():
+            low, high = ranges.get(name, (np.inf, -np.inf))
+            ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+    if not ranges:
+        raise UsageError("there are no images to calibrate with; give some of the training split")
+    if strange := [name for name, range_ in ranges.items() if not np.isfinite(range_).all()]:
+        raise ModelError(f"{fp32.name}: {strange[0]} gives values that are not finite; train the network again")
+    return ranges
+
+
+def _by_histogram(fp32: Path, batches: Batches, method: Method) -> dict[str, tuple[float, float]]:
+    from onnxruntime.quantization.calibrate import HistogramCollector
+
+    collector = HistogramCollector(
+        method=method,
+        symmetric=False,
+        num_bins=_BINS,
+        num_quantized_bins=_LEVELS,
+        percentile=PERCENTILE,
+        scenario="same",
+    )
+    # The collector adds bins of the first image's width for every wider image, without end: so it is told the width.
+    for name, (low, high) in _extremes(fp32, batches).items():
+        widest = np.float32(max(-low, high))
+        edges = np.linspace(-widest, widest, _BINS + 1, dtype=np.float32)
+        nothing = np.zeros(_BINS, np.int64)
+        collector.histogram_dict[name] = nothing, edges, np.float32(low), np.float32(high), widest
+    random = np.random.default_rng(0)
+    for activations in _activations(fp32, batches):
+        collector.collect({name: _sample(values, random) for name, values in activations.items()})
+    found = collector.compute_collection_result()
+    return {name: (float(low), float(high)) for name, (low, high, *_) in found.items()}
+
+
+def _sample(values: npt.NDArray[np.float32], random: np.random.Generator) -> npt.NDArray[np.float32]:
+    values = values.reshape(-1)
+    return values if values.size <= _SAMPLE else values[random.integers(0, values.size, _SAMPLE)]
+
+
+def _activations(fp32: Path, batches: Batches) -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Give what every op makes of an image, by the tensor's name, image after image."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(
+        model_content=fp32.read_bytes(), num_threads=usable_cores(), experimental_preserve_all_tensors=True
+    )
+    interpreter.allocate_tensors()
+    (taken,) = interpreter.get_input_details()
+    graph = Graph(fp32)
+    made = [number for op in graph.ops for number in op.outputs if graph.tensors[number].type == "FLOAT32"]
+    for pixels in batches:
+        for image in pixels:
+            interpreter.set_tensor(taken["index"], np.broadcast_to(image, taken["shape"]))
+            interpreter.invoke()
+            yield {graph.tensors[number].name: interpreter.get_tensor(number) for number in made}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the converters' remarks: what matters is measured by the gate."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), silent_stderr():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

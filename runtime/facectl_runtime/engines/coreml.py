@@ -1,0 +1,41 @@
+"""Core ML packages: what they say of themselves is read anywhere; running one is for a package that hands that in."""
+
+from pathlib import Path
+
+from facectl_runtime.coreml_metadata import graph_digest, read_metadata
+from facectl_runtime.devices import Device
+from facectl_runtime.engines.base import Engine, Format
+from facectl_runtime.errors import ModelError
+from facectl_runtime.handed_in import entry_points
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """Read the spec out of a package. Raises `ModelError`."""
+    text = read_metadata(path).get(SPEC_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path}: it carries no {SPEC_KEY}, so its labels and the resize it was trained with are unknown and no "
+            "answer could be trusted; use a package that `facectl export` wrote"
+        )
+    return decode(text, str(path))
+
+
+def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:
+    """Run a package by the engine that an entry point of `facectl.engines` offers under the name `mlpackage`.
+
+    Raises `ModelError` where there is none.
+    """
+    offered = entry_points("facectl.engines").get("mlpackage")
+    if offered is None:
+        raise ModelError(
+            f"{path}: nothing installed here runs Core ML files; use an .onnx or .tflite of the same export, or this "
+            "one on a Mac or an iPhone"
+        )
+    other = offered.load()
+    if not isinstance(other, Format):
+        raise ModelError(f"{offered.reference}: not a facectl Format; install the package that offers it again")
+    return other.open(path, spec, device)
+
+
+FORMAT = Format(read_spec, open_program, graph_digest)
