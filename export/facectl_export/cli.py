@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from facectl_export.export import Order
     from facectl_export.measured import Export
 
+_ON_THE_PAGE_ALONE = ("runs from", "p95")  # a terminal has no room for everything
+
 
 def export(
     run: Annotated[
@@ -112,11 +114,14 @@ def _show(done: "Export", order: "Order", json: bool) -> None:
     if json:
         typer.echo(msgspec.json.encode({"out": str(order.out), **msgspec.to_builtins(done)}).decode())
         return
+    from facectl_export.table import remarks
+
     typer.echo(_text(done))
-    for line in _remarks(done):
+    for line in remarks(done):
         typer.echo(line)
-    runnable = [row for row in done.files if row.gate != "unverified"] or done.files
-    typer.echo(f"look at {order.out / 'report.html'}; next: facectl predict {order.out / runnable[-1].file} IMAGE...")
+    typer.echo(f"look at {order.out / 'report.html'}")
+    if runnable := [row for row in done.files if row.gate != "unverified"]:
+        typer.echo(f"next: facectl predict {order.out / runnable[-1].file} IMAGE...")
 
 
 def _text(done: "Export") -> str:
@@ -125,25 +130,9 @@ def _text(done: "Export") -> str:
     from facectl_runtime.output import columns
 
     header, rows = cells_of(done)
-    filled = [tuple("–" if cell is None else cell for cell in row) for row in rows]
-    used = [place for place in range(len(header)) if any(row[place] not in ("–", "") for row in filled)]
-    table = [tuple(row[place] for place in used) for row in (header, *filled)]
-    return f"{columns(table, right=range(3, len(used)))}\ncompared with the trained model on {done.n_test} test images"
-
-
-def _remarks(done: "Export") -> list[str]:
-    """Say what a reader of the table must not miss."""
-    lines = []
-    for row in done.files:
-        if row.gate == "unverified":
-            lines.append(f"{row.file}: unverified: nothing on this machine runs it; it says so itself")
-        if row.gate == "degraded":
-            lines.append(f"{row.file}: degraded: {'; '.join(row.shortfalls)}; it says so itself")
-        if row.slower_than_float:
-            lines.append(f"{row.file}: slower here than the fp32 file of its format")
-        if row.kept_float:
-            lines.append(f"{row.file}: stayed float: {', '.join(row.kept_float.layers)}")
-    return lines
+    shown = [place for place, name in enumerate(header) if name not in _ON_THE_PAGE_ALONE]
+    table = [tuple(row[place] or "–" for place in shown) for row in (header, *rows)]
+    return f"{columns(table, right=range(2, len(shown)))}\ncompared with the trained model on {done.n_test} test images"
 
 
 def _list(json: bool) -> None:

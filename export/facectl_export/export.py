@@ -179,7 +179,7 @@ def _refuse(order: Order, run: Run, done: Export, root: Path) -> None:
     failures = [
         f"{row.file}: {shortfall}"
         for row in done.files
-        if row.precision not in order.degraded
+        if row.precision not in order.degraded or not row.is_number
         for shortfall in row.shortfalls
     ]
     if failures:

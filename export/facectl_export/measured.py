@@ -1,5 +1,6 @@
 """What is measured of an exported file: the contents of `report.json`, and what the report and the card are made of."""
 
+import math
 from typing import Literal
 
 import msgspec
@@ -89,6 +90,11 @@ class Exported(msgspec.Struct, frozen=True):
     tuning: Tuning | None = None
     worst: tuple[Disagreement, ...] = ()
     """Most unlike first; empty where it answers alike."""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the file's answers are numbers, which a spec and a report can hold."""
+        return self.comparison is None or math.isfinite(self.comparison.largest)
 
     @property
     def integer_arithmetic(self) -> bool:

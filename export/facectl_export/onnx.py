@@ -61,7 +61,7 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = None
 def write_fp16(fp32: Path, path: Path) -> None:
     """Convert weights and activations to float16, from the first convolution or matrix product to the last.
 
-    What comes before (the scaling of pixels: a mean of squares over an image is far beyond 65504) and after (softmax,
+    What comes before (the scaling of pixels: the squares of an image sum to far beyond 65504) and after (softmax,
     L2 norm) stays float32, as do the file's input and output.
     """
     import onnx
@@ -197,7 +197,7 @@ def _hold_float(graph: Any) -> None:
     import onnx
 
     makers = {name: node.op_type for node in graph.node for name in node.output}
-    least = onnx.numpy_helper.from_array(np.float32(np.finfo(np.float32).min), "least float")
+    least = onnx.numpy_helper.from_array(np.array(np.finfo(np.float32).min), "least float")
     nodes = []
     for node in graph.node:
         nodes.append(node)

@@ -63,15 +63,13 @@ class Judge:
         if cell.recipe.integer and (named := by_name_only(share, cell.recipe.integer)):
             short.append(named)
         verdict: Gate = "unverified" if engine is None else "degraded" if short else "passed"
-        if not short or cell.precision in self.degraded:
-            self._sign(made, engine, answered, verdict)
-        return Exported(
+        row = Exported(
             file=path.name,
             format=cell.format,
             precision=cell.precision,
             target=cell.recipe.targets[cell.format],
             size=size(path),
-            zipped=zipped_size(path),
+            zipped=0,
             gate=verdict,
             seconds=round(made.seconds + time.perf_counter() - started, 1),
             comparison=compared,
@@ -81,6 +79,10 @@ class Judge:
             tuning=made.tuning,
             worst=self._worst(answered) if answered and self.spec.labels else (),
         )
+        if not short or (cell.precision in self.degraded and row.is_number):
+            self._sign(made, engine, answered, verdict)
+            row = replace(row, size=size(path), zipped=zipped_size(path))  # with all that it says of itself
+        return row
 
     def _answers(self, engine: Engine, name: str) -> Answered:
         images = self.reference.images

@@ -113,8 +113,8 @@ SIMULATIONS: dict[Network, Callable[[Any, int], Simulated]] = {
 def _large(model: Any) -> set[str]:
     """Name the layers worth making smaller: those with at least half as many weights as the mean.
 
-    The others hold a few per cent of a network's weights, and the most of its accuracy: half of them gone, EfficientNet-
-    Lite0 answers 4 % of photographs alike, and with them whole 77 %.
+    The others hold a few per cent of a network's weights, and most of its accuracy: half of all weights gone at once,
+    EfficientNet-Lite0 answers 4 % of photographs as before; half of the large layers' gone, 77 %.
     """
     from tf_keras import layers
 
