@@ -21,7 +21,7 @@ types: $(READY)
 
 # The figures in README; docs/benchmarks.md says where the photographs come from.
 bench: $(READY)
-	$(BIN)/python benchmarks/zoo.py
+	$(BIN)/python benchmarks/exports.py
 	$(BIN)/python benchmarks/backbones.py
 	$(BIN)/python benchmarks/shapes.py
 	$(BIN)/python benchmarks/lfw10.py
@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/install_size.py
+	$(BIN)/python benchmarks/mediapipe_agrees.py
 
 # Bytecode is compiled here and now, so that the first command is as quick as the hundredth.
 $(READY): pyproject.toml constraints.txt

@@ -1,7 +1,7 @@
-"""MediaPipe's ImageClassifier on exported .tflite files, in an environment of its own: does it name what facectl names?
+"""MediaPipe's ImageClassifier, in an environment of its own, on exported .tflite files: the names that facectl gives.
 
 Twice for each file: on test photographs as facectl resizes them, so that the model and its metadata alone are compared,
-and on the photographs themselves, which MediaPipe decodes and resizes its own way.
+and on whole photographs, which MediaPipe resizes its own way (as RGB: it fails on a greyscale file by itself).
 
     python benchmarks/mediapipe_agrees.py                                 trains and exports a fold of the zoo first
     python benchmarks/mediapipe_agrees.py --split RUN/split.json FILE…    files that are there
@@ -12,6 +12,7 @@ MediaPipe's library wants libEGL and libGLESv2 even where it computes on the CPU
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import venv
 from pathlib import Path
@@ -29,18 +30,18 @@ from facectl_runtime.output import columns
 # Run by the other environment's Python: MODEL, PIXELS.npy, a JSON list of photographs → their labels, as JSON.
 CLASSIFY = """
 import json, sys
-import mediapipe, numpy
+import mediapipe, numpy, PIL.Image, PIL.ImageOps
 from mediapipe.tasks.python import BaseOptions, vision
 
 model, pixels, photographs = sys.argv[1], numpy.load(sys.argv[2]), json.load(open(sys.argv[3]))
 options = vision.ImageClassifierOptions(base_options=BaseOptions(model_asset_path=model), max_results=1)
 with vision.ImageClassifier.create_from_options(options) as classifier:
-    def label(picture):
+    def label(rgb):
+        picture = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=numpy.ascontiguousarray(rgb))
         return classifier.classify(picture).classifications[0].categories[0].category_name
-    said = {
-        "resized": [label(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=one)) for one in pixels],
-        "photographs": [label(mediapipe.Image.create_from_file(path)) for path in photographs],
-    }
+    def whole(path):
+        return numpy.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(path)).convert("RGB"))
+    said = {"resized": [*map(label, pixels)], "photographs": [label(whole(path)) for path in photographs]}
 print(json.dumps({**said, "version": mediapipe.__version__}))
 """
 
@@ -86,7 +87,10 @@ def _compare(file: Path, photographs: list[str], python: Path, scratch: Path) ->
     np.save(scratch / "pixels.npy", np.stack([image.load(Path(path), spec) for path in photographs]))
     (scratch / "photographs.json").write_text(json.dumps(photographs))
     words = [python, "-c", CLASSIFY, file.resolve(), scratch / "pixels.npy", scratch / "photographs.json"]
-    theirs = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout)
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{file}: MediaPipe does not take it:\n{done.stderr}")
+    theirs = json.loads(done.stdout)
     shares = {
         what: sum(a == b for a, b in zip(ours, theirs[what], strict=True)) / len(ours)
         for what in ("resized", "photographs")

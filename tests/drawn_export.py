@@ -50,6 +50,8 @@ def compared(lost=0, otherwise=0, largest=2e-6):
         drop=lost / N,
         drop_interval=(lost / N - 0.011, lost / N + 0.013),
         disagreements=PHOTOGRAPHS[: min(otherwise, 6)],
+        lost=max(lost, 0),
+        won=max(-lost, 0),
     )
 
 

@@ -1,8 +1,8 @@
 """Short fine-tunings of a run that make its network easier to shrink, towards the trained model's own answers.
 
 The trained model teaches: what is wanted of an exported file is that it answers as that one does, and the gate measures
-just this. Source: Hinton, Vinyals & Dean 2015, Distilling the Knowledge in a Neural Network (arXiv:1503.02531), at
-temperature 1.
+just this. Sources: Hinton, Vinyals & Dean 2015, Distilling the Knowledge in a Neural Network (arXiv:1503.02531), at
+temperature 1; Romero et al. 2015, FitNets (arXiv:1412.6550), whose hint is here the last feature map.
 """
 
 import math
@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.fold import fold
+from facectl_export.fold import LOGITS, fold
 from facectl_export.measured import Tuning
 from facectl_export.precision import Network
 from facectl_export.simulate import SIMULATIONS, Simulated
 from facectl_runtime.errors import FacectlError, UsageError
+from facectl_trainer.model import FEATURES
 
 Pixels = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
@@ -73,18 +74,15 @@ def fine_tune(
     started = time.perf_counter()
     seed_everything(seed, exactly=False)
     epochs = EPOCHS[network] if epochs is None else epochs
-    steps = epochs * math.ceil(len(material.train) / BATCH)
     folded = fold(model)
-    taught, wanted = _answers(model, material.train), _answers(model, material.val)
-    mirrored = _answers(model, [image[:, ::-1] for image in material.train])
-    simulated = SIMULATIONS[network](folded, steps)
+    wanted = _answers(model, material.val)
+    simulated = SIMULATIONS[network](folded, epochs * math.ceil(len(material.train) / BATCH))
     if network == "quantize-aware":
         _observe(simulated, material, seed)
-    best = _learn(simulated, network, material, (taught, mirrored), wanted, epochs, seed, advance)
+    best = _learn(simulated, folded, RATES[network], material, wanted, epochs, seed, advance)
     simulated.model.set_weights(best)
     plain = simulated.strip()
-    networks = (None, simulated.model, plain)
-    rows = [wanted if each is None else _answers(each, material.val) for each in networks]
+    rows = [wanted, *(_answers(each, material.val) for each in (simulated.model, plain))]
     before, tuned, stripped = (float(np.mean(row.argmax(axis=1) == material.truth)) for row in rows)
     return plain, Tuning(network, epochs, before, tuned, stripped, round(time.perf_counter() - started, 1))
 
@@ -98,9 +96,9 @@ def _observe(simulated: Simulated, material: Material, seed: int) -> None:
 
 def _learn(
     simulated: Simulated,
-    network: Network,
+    teacher: Any,
+    highest: float,
     material: Material,
-    taught: tuple[Answers, Answers],
     wanted: Answers,
     epochs: int,
     seed: int,
@@ -108,20 +106,19 @@ def _learn(
 ) -> list[npt.NDArray[Any]]:
     """Train for `epochs`, and give the weights of the epoch whose answers to val are nearest to `wanted`."""
     model, random = simulated.model, np.random.default_rng(seed)
-    step, rate = _stepper(model, RATES[network])
+    step, rate = _stepper(model, teacher, highest)
     steps = epochs * math.ceil(len(material.train) / BATCH)
     best: list[npt.NDArray[Any]] = model.get_weights()
     done = 0
     least = math.inf if simulated.settles else _judged(model, material, wanted)
     for _ in range(epochs):
-        mirror = random.integers(0, 2, len(material.train))
+        mirrored = random.integers(0, 2, len(material.train))
         for chosen in _batches(random.permutation(len(material.train))):
             simulated.before_step()
-            rate.assign(RATES[network] * 0.5 * (1 + math.cos(math.pi * done / steps)))
-            pixels = np.stack([material.train[i][:, ::-1] if mirror[i] else material.train[i] for i in chosen])
-            loss = float(step(pixels, np.stack([taught[mirror[i]][i] for i in chosen])))
-            if not math.isfinite(loss):
-                raise FacectlError(f"{network} fine-tuning: the loss is no number; use fewer --epochs, or int8")
+            rate.assign(highest * 0.5 * (1 + math.cos(math.pi * done / steps)))
+            loss = step(np.stack([material.train[i][:, :: 1 - 2 * mirrored[i]] for i in chosen]))
+            if not math.isfinite(float(loss)):
+                raise FacectlError(f"{model.name}: the loss of the fine-tuning is no number; use fewer --epochs")
             done += 1
             advance(1 / steps)
         distance = _judged(model, material, wanted)
@@ -142,8 +139,12 @@ def _distance(wanted: Any, given: Any) -> Any:
     return tf_keras.losses.kl_divergence(wanted, given)
 
 
-def _stepper(model: Any, rate: float) -> tuple[Callable[[Any, Any], Any], Any]:
-    """Give a function that takes one step on (pixels, answers wanted) and gives the loss, and its learning rate."""
+def _stepper(model: Any, teacher: Any, rate: float) -> tuple[Callable[[Pixels], Any], Any]:
+    """Give a function that takes one step on pixels (N × height × width × 3) and gives the loss, and its learning rate.
+
+    The loss is the distance between the answers, and beside it the squared difference of the last feature maps as a
+    share of their mean square: a few hundred images of a few classes say little by their answers alone.
+    """
     import tensorflow as tf
     import tf_keras
 
@@ -153,16 +154,29 @@ def _stepper(model: Any, rate: float) -> tuple[Callable[[Any, Any], Any], Any]:
             inner.trainable = False  # its statistics stay: a few batches would spoil them
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
+    student, taught = _with_features(model), _with_features(teacher)
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def step(pixels: Any, wanted: Any) -> Any:
+    def step(pixels: Any) -> Any:
+        features, answers = taught(pixels, training=False)
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(_distance(wanted, model(pixels, training=True)))
+            own_features, own_answers = student(pixels, training=True)
+            off = tf.reduce_mean(tf.square(own_features - features)) / tf.reduce_mean(tf.square(features))
+            loss = tf.reduce_mean(_distance(answers, own_answers)) + off
         gradients = tape.gradient(loss, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
     return step, optimizer.learning_rate
+
+
+def _with_features(model: Any) -> Any:
+    """Give a network of the same layers that gives (last feature map, answers); the vector where there is no map."""
+    import tf_keras
+
+    layers = {getattr(layer, "layer", layer).name: layer for layer in model.layers}
+    taken = layers.get(FEATURES) or layers[LOGITS]
+    return tf_keras.Model(model.input, [taken.input, model.output])
 
 
 def _batches(order: npt.NDArray[np.intp]) -> Iterator[npt.NDArray[np.intp]]:

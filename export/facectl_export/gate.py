@@ -34,6 +34,10 @@ class Comparison(msgspec.Struct, frozen=True, tag_field="task", tag="classify"):
     """95 % interval for matched pairs."""
     disagreements: tuple[str, ...]
     """Paths of the images with another likeliest class."""
+    lost: int
+    """Images that the trained model answers rightly and the file does not."""
+    won: int
+    """Those of the reverse."""
 
 
 class EmbeddingComparison(msgspec.Struct, frozen=True, tag_field="task", tag="embed"):
@@ -96,6 +100,8 @@ def compare(trained: Answered, exported: Answered) -> Comparison:
         drop=drop,
         drop_interval=(low, high),
         disagreements=tuple(image.path for image, agrees in zip(trained.images, same, strict=True) if not agrees),
+        lost=int(np.sum(trained.right & ~exported.right)),
+        won=int(np.sum(~trained.right & exported.right)),
     )
 
 
