@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ TARGETS = {15: "iOS15", 16: "iOS16", 17: "iOS17", 18: "iOS18"}
 
 _COMPRESSED = 7  # the specification version of iOS 16, the first with compressed weights
 _SPARSE_PAYS = 0.1  # the share of zeros above which a bit for each weight costs less than the zeros did, with a margin
+_KEPT = {4: 1 / 3, 6: 0.1, 8: 0.0}  # by bits of a palette, the share of the weights that stays at 8 bits
 _LAYERS = ("conv", "linear", "matmul")
 _WEIGHTS = ("weight", "x", "y")  # what their inputs of weights are called
 _NARROW = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale", "constexpr_lut_to_dense")
@@ -62,23 +64,23 @@ def write_float(model: Any, spec: ModelSpec, path: Path, half: bool, ios: int) -
 
 def write_int8_weights(half: Path, path: Path) -> None:
     """Store the weights of a program in 8 bits, one scale for each channel. Raises `UsageError` before iOS 16."""
-
-    def change(optimize: Any, program: Any) -> Any:
-        recipe = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
-        return optimize.linear_quantize_weights(program, optimize.OptimizationConfig(global_config=recipe))
-
-    _compress(half, path, change)
+    _compress(half, path, _in_8_bits)
 
 
 def write_palette(half: Path, path: Path, bits: int) -> None:
     """Store the weights of a program as 2 ** `bits` values a layer (k-means) and an index for each weight.
 
-    Raises `UsageError` before iOS 16.
+    `bits`: 4, 6 or 8. Depthwise convolutions, whose channels differ most, and the smallest layers, where rounding costs
+    most and saves least, are stored as by `write_int8_weights`: at 4 bits the layers of up to a third of the weights,
+    at 6 bits a tenth. Raises `UsageError` before iOS 16.
     """
+    kept = _kept(_message(model_file(half)), _KEPT[bits])
 
     def change(optimize: Any, program: Any) -> Any:
         recipe = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits)
-        return optimize.palettize_weights(program, optimize.OptimizationConfig(global_config=recipe))
+        others = dict.fromkeys(kept)
+        config = optimize.OptimizationConfig(global_config=recipe, op_name_configs=others)
+        return _in_8_bits(optimize, optimize.palettize_weights(program, config))
 
     _compress(half, path, change)
 
@@ -114,13 +116,10 @@ def write_spec(path: Path, spec: ModelSpec) -> None:
 
 def weights_share(path: Path) -> IntegerShare:
     """Count the weights of convolutions and matrix products, and those stored in 8 bits or less; no op is integer."""
-    (block,) = _message(model_file(path)).mlProgram.functions["main"].block_specializations.values()
-    made = {output.name: op for op in block.operations for output in op.outputs}
-    layers = [op for op in block.operations if op.type in _LAYERS]
-    names = {argument.name for op in layers for key in _WEIGHTS for argument in op.inputs[key].arguments}
-    sizes = {name: _size(made[name]) for name in names if name in made and made[name].type.startswith("const")}
-    narrow = sum(size for name, size in sizes.items() if made[name].type in _NARROW)
-    return IntegerShare(ops=0, ops_of=len(layers), weights=narrow, weights_of=sum(sizes.values()))
+    layers = _layers(_message(model_file(path)))
+    stored = {op.outputs[0].name: op for _, op in layers if op is not None}.values()  # two layers may share one
+    narrow = sum(_size(op) for op in stored if op.type in _NARROW)
+    return IntegerShare(ops=0, ops_of=len(layers), weights=narrow, weights_of=sum(map(_size, stored)))
 
 
 def require_packages() -> None:
@@ -186,6 +185,25 @@ def _makers(op: Any) -> list[Any]:
     return [value.op for value in given if value.op is not None]
 
 
+def _in_8_bits(optimize: Any, program: Any) -> Any:
+    recipe = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", granularity="per_channel")
+    return optimize.linear_quantize_weights(program, optimize.OptimizationConfig(global_config=recipe))
+
+
+def _kept(message: Any, share: float) -> list[str]:
+    """Name the depthwise convolutions, and the smallest layers that hold no more than `share` of all weights."""
+    layers = sorted(
+        (_size(weight), op.outputs[0].name, weight) for op, weight in _layers(message) if weight is not None
+    )
+    room = share * sum(size for size, _, _ in layers)
+    names = []
+    for size, name, weight in layers:
+        room -= size
+        if room >= 0 or _shape(weight)[1:2] == [1]:
+            names.append(name)
+    return names
+
+
 def _compress(half: Path, path: Path, change: Callable[[Any, Any], Any]) -> None:
     """Write what `change` (of coremltools' optimize module and the program in `half`) gives."""
     with _quiet():
@@ -234,9 +252,25 @@ def _licence(spec: ModelSpec) -> str:
     return f"{start} The photographs it was trained on have licences of their own."
 
 
+def _layers(message: Any) -> list[tuple[Any, Any]]:
+    """Give every convolution and matrix product of a program with the op that its weights come from, or None."""
+    (block,) = message.mlProgram.functions["main"].block_specializations.values()
+    made = {output.name: op for op in block.operations for output in op.outputs}
+    layers = []
+    for op in block.operations:
+        if op.type in _LAYERS:
+            names = [argument.name for key in _WEIGHTS for argument in op.inputs[key].arguments]
+            stored = [made[name] for name in names if name in made and made[name].type.startswith("const")]
+            layers.append((op, stored[0] if stored else None))
+    return layers
+
+
+def _shape(op: Any) -> list[int]:
+    return [dimension.constant.size for dimension in op.outputs[0].type.tensorType.dimensions]
+
+
 def _size(op: Any) -> int:
-    dimensions = op.outputs[0].type.tensorType.dimensions
-    return int(np.prod([dimension.constant.size for dimension in dimensions]))
+    return math.prod(_shape(op))
 
 
 @contextmanager

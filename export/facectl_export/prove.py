@@ -68,7 +68,7 @@ class Judge:
             format=cell.format,
             precision=cell.precision,
             target=cell.recipe.targets[cell.format],
-            size=size(path),
+            size=0,
             zipped=0,
             gate=verdict,
             seconds=round(made.seconds + time.perf_counter() - started, 1),
@@ -81,8 +81,7 @@ class Judge:
         )
         if not short or (cell.precision in self.degraded and row.is_number):
             self._sign(made, engine, answered, verdict)
-            row = replace(row, size=size(path), zipped=zipped_size(path))  # with all that it says of itself
-        return row
+        return replace(row, size=size(path), zipped=zipped_size(path))  # with all that it says of itself
 
     def _answers(self, engine: Engine, name: str) -> Answered:
         images = self.reference.images

@@ -17,8 +17,8 @@ from facectl_export.calibration import Method
 from facectl_export.tflite_graph import Graph, integer_share, layers
 from facectl_export.tflite_metadata import write_spec
 from facectl_runtime.devices import usable_cores
-from facectl_runtime.engines.tflite import silent_stderr
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError, did_you_mean
+from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.spec import ModelSpec
 from facectl_trainer.framework import tensorflow
 

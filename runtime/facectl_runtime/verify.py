@@ -17,12 +17,14 @@ class Replay:
     """What a replay found."""
 
     images: int
+    """Replayed; 0 where the graph is not the one that was exported."""
     largest: float
-    """Largest |difference| from the answers expected; infinite where an answer is not a number."""
+    """Largest |difference| from the answers expected; infinite where an answer is not a number, or there is none."""
     tolerance: float
     intact: bool
     """Whether the graph is, byte by byte, the one that was exported; true where the spec does not say."""
     engine: str
+    """Empty, like the device, where nothing was replayed."""
     device: str
 
     @property
@@ -39,13 +41,14 @@ def replay(model: Path, device: Device) -> Replay:
         raise ModelError(
             f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote"
         )
+    if spec.graph_sha256 and reader.digest and reader.digest(model) != spec.graph_sha256:
+        return Replay(0, float("inf"), spec.golden.tolerance, False, "", "")  # a damaged graph is not worth running
     engine = reader.open(model, spec, device)
     answers = [engine.infer(pixels[None])[0] for pixels in _pixels(model, spec.golden, spec.input)]
     expected = np.array([golden.expected for golden in spec.golden.images])
     difference = float(np.abs(np.array(answers, np.float64) - expected).max())
     largest = difference if np.isfinite(difference) else float("inf")
-    intact = not (spec.graph_sha256 and reader.digest) or reader.digest(model) == spec.graph_sha256
-    return Replay(len(answers), largest, spec.golden.tolerance, intact, engine.name, engine.device)
+    return Replay(len(answers), largest, spec.golden.tolerance, True, engine.name, engine.device)
 
 
 def _pixels(model: Path, golden: Golden, spec: InputSpec) -> list[image.Pixels]:

@@ -30,7 +30,7 @@ class Executor:
     def labels(self, pixels: Any) -> list[str]:
         """Give the `classLabel` of each image."""
         (op,) = [op for op in self.main.operations if op.op_type == "classify"]
-        classes = [value.val for value in op.inputs["classes"]]
+        classes = op.inputs["classes"].val
         return [classes[row.argmax()] for row in self.infer(pixels)]
 
     def _answer(self, image: Any) -> Any:
@@ -121,13 +121,13 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
 OPS: dict[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
     "avg_pool": avg_pool,
-    "cast": lambda x, dtype: x,  # to the output's type, as every answer
+    "cast": lambda x, **_: x,  # to the output's type, as every answer
     "clip": lambda x, alpha, beta: tf.clip_by_value(x, alpha, beta),
-    "concat": lambda values, axis, interleave: tf.concat(values, axis),
+    "concat": lambda values, axis, **_: tf.concat(values, axis),
     "conv": conv,
     "expand_dims": lambda x, axes: tf.reshape(x, np.expand_dims(np.empty(x.shape), tuple(axes)).shape),
     "linear": linear,
-    "matmul": lambda x, y, transpose_x, transpose_y: tf.matmul(x, y, transpose_a=transpose_x, transpose_b=transpose_y),
+    "matmul": lambda x, y, transpose_x, transpose_y: tf.matmul(x, y, bool(transpose_x), bool(transpose_y)),
     "max_pool": max_pool,
     "maximum": lambda x, y: tf.maximum(x, y),
     "mul": lambda x, y: x * y,

@@ -1,7 +1,6 @@
 """TensorFlow: imported quietly, on the device asked for, repeatable."""
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,13 +8,14 @@ from typing import Any
 
 from facectl_runtime.devices import Device
 from facectl_runtime.errors import DeviceError, FacectlError, MissingExtraError
+from facectl_runtime.quiet import silent_stderr
 
 
 def tensorflow() -> Any:
     """Import TensorFlow without its banners. Raises `MissingExtraError` where the train extra is not installed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with _silent_stderr():
+        with silent_stderr():  # banners that C++ prints before any setting reaches it
             import tensorflow as tf
             import tf_keras  # noqa: F401  # Keras 2: what the model optimization toolkit needs
     except ImportError as error:
@@ -24,21 +24,6 @@ def tensorflow() -> Any:
         ) from error
     tf.get_logger().setLevel("ERROR")
     return tf
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Keep the banners that TensorFlow's C++ prints before any setting reaches it off the terminal."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
 
 
 def use_device(device: Device) -> str:

@@ -51,7 +51,7 @@ def verify(
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    found = f"{row['images']} images, largest |Δ| {row['largest']:.2g}, tolerance {row['tolerance']:g}"
     if not row["intact"]:
-        found += "; its graph is not the one that was exported: copy or export it again"
+        return "FAILED", row["model"], "its graph is not the one that was exported: copy or export it again", "not run"
+    found = f"{row['images']} images, largest |Δ| {row['largest']:.2g}, tolerance {row['tolerance']:g}"
     return "ok" if row["passed"] else "FAILED", row["model"], found, f"{row['engine']} on {row['device']}"

@@ -1,10 +1,6 @@
 """TFLite models on LiteRT."""
 
 import importlib
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -14,6 +10,7 @@ import numpy as np
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
+from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 from facectl_runtime.tflite_metadata import graph_digest, read_metadata
@@ -98,21 +95,6 @@ def _interpreter(runtime: Any, path: Path) -> Any:
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: LiteRT cannot load it ({reason(error)}); copy or export it again") from error
     return interpreter
-
-
-@contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Keep what LiteRT's C++ prints, which no setting reaches, off the terminal."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(nowhere)
-        os.close(kept)
 
 
 def _check_signature(path: Path, interpreter: Any, spec: ModelSpec) -> None:
