@@ -3,8 +3,9 @@
 import importlib
 import logging
 import math
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partialmethod
 from importlib.util import find_spec
@@ -29,6 +30,7 @@ _SPARSE_PAYS = 0.1  # the share of zeros above which a bit for each weight costs
 _KEPT = {4: 1 / 3, 6: 0.1, 8: 0.0}  # by bits of a palette, the share of the weights that stays at 8 bits
 _LAYERS = ("conv", "linear", "matmul")
 _WEIGHTS = ("weight", "x", "y")  # what their inputs of weights are called
+_NUMBERED = re.compile(r"(.+)_\d+((?:_to_fp16)?)")
 _NARROW = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale", "constexpr_lut_to_dense")
 
 
@@ -49,7 +51,7 @@ def write_float(model: Any, spec: ModelSpec, path: Path, half: bool, ios: int) -
             [_traced(model, shape)],
             source="tensorflow",
             inputs=[ct.ImageType(name=IMAGE, shape=shape, color_layout=ct.colorlayout.RGB)],
-            outputs=None if classifies else [ct.TensorType(dtype=np.float32)],
+            outputs=[ct.TensorType(dtype=np.float32)],
             classifier_config=ct.ClassifierConfig(list(spec.labels)) if classifies else None,
             convert_to="mlprogram",
             compute_precision=_halved(ct, model) if half else ct.precision.FLOAT32,
@@ -59,6 +61,7 @@ def write_float(model: Any, spec: ModelSpec, path: Path, half: bool, ios: int) -
         message = _message(model_file(path))
         if not classifies:
             ct.utils.rename_feature(message, message.description.output[0].name, EMBEDDING)
+    _renumber(message)
     _put(message, path)
 
 
@@ -218,6 +221,7 @@ def _compress(half: Path, path: Path, change: Callable[[Any, Any], Any]) -> None
             )
         change(optimize, program).save(str(path))
         message = _message(model_file(path))
+    _renumber(message)
     _put(message, path)
 
 
@@ -254,15 +258,56 @@ def _licence(spec: ModelSpec) -> str:
 
 def _layers(message: Any) -> list[tuple[Any, Any]]:
     """Give every convolution and matrix product of a program with the op that its weights come from, or None."""
-    (block,) = message.mlProgram.functions["main"].block_specializations.values()
-    made = {output.name: op for op in block.operations for output in op.outputs}
+    operations = _block(message).operations
+    made = {output.name: op for op in operations for output in op.outputs}
     layers = []
-    for op in block.operations:
+    for op in operations:
         if op.type in _LAYERS:
             names = [argument.name for key in _WEIGHTS for argument in op.inputs[key].arguments]
             stored = [made[name] for name in names if name in made and made[name].type.startswith("const")]
             layers.append((op, stored[0] if stored else None))
     return layers
+
+
+def _block(message: Any) -> Any:
+    (block,) = message.mlProgram.functions["main"].block_specializations.values()
+    return block
+
+
+def _name(op: Any) -> Any:
+    """Give the list of one text that holds an op's name."""
+    return op.attributes["name"].immediateValue.tensor.strings.values
+
+
+def _renumber(message: Any) -> None:
+    """Count values and ops anew, as they stand, so that two exports of a run are alike.
+
+    coremltools numbers them in an order that changes from one conversion to the next.
+    """
+    block = _block(message)
+    values = _numbering(output.name for op in block.operations for output in op.outputs)
+    names = _numbering(name for op in block.operations for name in _name(op))
+    for op in block.operations:
+        _name(op)[:] = [names[name] for name in _name(op)]
+        for output in op.outputs:
+            output.name = values[output.name]
+        for argument in (argument for given in op.inputs.values() for argument in given.arguments):
+            if argument.name in values:
+                argument.name = values[argument.name]
+    block.outputs[:] = [values.get(name, name) for name in block.outputs]
+
+
+def _numbering(names: Iterable[str]) -> dict[str, str]:
+    """Give each name the one it is to have: those that end in a number are counted, from 0 in the order given."""
+    counts: dict[tuple[str, ...], int] = {}
+    new = {}
+    for name in names:
+        found = _NUMBERED.fullmatch(name)
+        new[name] = name
+        if found:
+            number = counts[found.groups()] = counts.get(found.groups(), -1) + 1
+            new[name] = f"{found[1]}_{number}{found[2]}"
+    return new
 
 
 def _shape(op: Any) -> list[int]:

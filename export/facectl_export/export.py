@@ -30,7 +30,7 @@ from facectl_runtime.errors import GateError, ModelError, UsageError
 from facectl_runtime.evaluate import Answered, evaluation
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.image import Pixels, load
-from facectl_runtime.labelled import Image, Part
+from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
 from facectl_runtime.spec import Precision
 from facectl_trainer.engine import engine_of
@@ -82,6 +82,7 @@ def export(order: Order) -> Export:
     run = read_run(order.run)
     _check(order, run)
     root, tests = run.images("test", order.data)
+    train, val = _learnt_from(order, run)
     use_device(CPU)
     model = run.model()
     network = digest(model)
@@ -89,11 +90,9 @@ def export(order: Order) -> Export:
     trained = engine_of(model, "cpu")
     wanted = reference(trained, run.spec, root, tests, order.quiet)
     _check_unedited(run, wanted)
-    judge = Judge(
-        run.spec, trained, root, wanted, _golden(run, root, wanted), _part(run, "val"), order.degraded, order.quiet
-    )
+    judge = Judge(run.spec, trained, root, wanted, _golden(run, root, wanted), val, order.degraded, order.quiet)
     with scratch_beside(order.out) as scratch:
-        shop = _workshop(order, run, model, root, judge, scratch)
+        shop = _workshop(order, run, model, train, judge, scratch)
         rows = tuple(judge.prove(made) for made in shop.make(order.cells))
         done = Export(
             name=run.spec.name,
@@ -144,34 +143,40 @@ def _golden(run: Run, root: Path, wanted: Answered) -> list[bytes]:
     return golden.patterns(size) if run.recipe.people else golden.photographs(root, wanted.images, size)
 
 
-def _workshop(order: Order, run: Run, model: Any, root: Path, judge: Judge, scratch: Path) -> Workshop:
-    def network(name: Network) -> tuple[Any, Tuning | None]:
-        return (model, None) if name == "trained" else _fine_tuned(order, run, model, root, name)
+def _learnt_from(order: Order, run: Run) -> tuple[list[Image], list[Image]]:
+    """Give the images of train and of val, as far as the files asked for need them, each found to be what it was."""
+    tuned = any(cell.recipe.network != "trained" for cell in order.cells)
+    integer = any(cell.recipe.integer == "arithmetic" for cell in order.cells)
+    train = run.images("train", order.data)[1] if integer or tuned else []
+    val = run.images("val", order.data)[1] if tuned or (integer and order.keep_float == AUTO) else []
+    return train, val
 
-    chosen = stratified(_part(run, "train"), order.calibration_images)
-    calibrated = Calibration(root, chosen, run.spec.input, order.method)
+
+def _workshop(order: Order, run: Run, model: Any, train: Sequence[Image], judge: Judge, scratch: Path) -> Workshop:
+    def network(name: Network) -> tuple[Any, Tuning | None]:
+        return (model, None) if name == "trained" else _fine_tuned(order, run, model, train, judge, name)
+
+    chosen = stratified(train, order.calibration_images)
+    calibrated = Calibration(judge.root, chosen, run.spec.input, order.method)
     return Workshop(run.spec, network, calibrated, order.settings, order.keep_float, judge.on_val, scratch, order.quiet)
 
 
-def _fine_tuned(order: Order, run: Run, model: Any, root: Path, network: Network) -> tuple[Any, Tuning]:
-    images = {part: _part(run, part) for part in ("train", "val")}
-    together = [*images["train"], *images["val"]]
-    with progress("decoding photographs to fine-tune on", len(together), order.quiet) as advance:
-        pixels, errors = decode(root, together, run.split.hashes, run.spec.input, advance)
+def _fine_tuned(
+    order: Order, run: Run, model: Any, train: Sequence[Image], judge: Judge, network: Network
+) -> tuple[Any, Tuning]:
+    images = [*train, *judge.val]
+    with progress("decoding photographs to fine-tune on", len(images), order.quiet) as advance:
+        pixels, errors = decode(judge.root, images, run.split.hashes, run.spec.input, advance)
     if errors:
         path, why = next(iter(errors.items()))
-        raise UsageError(f"{root / path}: {why}; it was readable in training: restore it, or train again")
+        raise UsageError(f"{judge.root / path}: {why}; it was readable in training: restore it, or train again")
     material = Material(
-        [pixels[item.path] for item in images["train"]],
-        [pixels[item.path] for item in images["val"]],
-        np.array([run.spec.labels.index(item.label) for item in images["val"]]),
+        [pixels[item.path] for item in train],
+        [pixels[item.path] for item in judge.val],
+        np.array([run.spec.labels.index(item.label) for item in judge.val]),
     )
     with progress(f"{network} fine-tuning", 1, order.quiet) as advance:
         return fine_tune(model, network, material, order.epochs, run.spec.provenance.seed, advance)
-
-
-def _part(run: Run, part: Part) -> list[Image]:
-    return run.split.parts.get(part, [])
 
 
 def _refuse(order: Order, run: Run, done: Export, root: Path) -> None:

@@ -97,7 +97,7 @@ PRECISIONS: dict[Precision, PrecisionRecipe] = {
         integer="arithmetic",
     ),
     "pruned": PrecisionRecipe(
-        "half of the weights zero, after fine-tuning (tfmot); smaller once zipped",
+        "the large layers' smallest weights zero, after fine-tuning (tfmot); smaller once zipped",
         _COARSE,
         {"tflite": "LiteRT, TensorFlow Lite 2.3", "coreml": "iOS 16"},
         {"onnx": _ORT_SPARSE},

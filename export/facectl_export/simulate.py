@@ -8,14 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from facectl_export.fold import LOGITS
 from facectl_export.precision import Network
 
-SPARSITY = 0.5
+SPARSITY = 0.4
 """Share of the weights of each large layer that pruning makes zero."""
 CLUSTERS = 64
 """Different weights of each large layer: what 6 bits can name."""
-_RAMP = 0.7
+_RAMP = 0.5
 """Share of the steps in which the sparsity rises; in the rest the network recovers."""
 
 
@@ -96,11 +99,32 @@ def clustered(model: Any, steps: int) -> Simulated:  # noqa: ARG001  # the shape
     def wrap(layer: Any) -> Any:
         if layer.name not in large:
             return layer
-        begin = api.CentroidInitialization.KMEANS_PLUS_PLUS
+        begin = api.CentroidInitialization.LINEAR
         return api.cluster_weights(layer, number_of_clusters=CLUSTERS, cluster_centroids_init=begin)
 
     simulated = tf_keras.models.clone_model(copied, clone_function=wrap)
+    for layer in simulated.layers:
+        for name, centroids in getattr(layer, "cluster_centroids", {}).items():
+            centroids.assign(_centroids(layer.original_clusterable_weights[name].numpy()))
+            layer.update_clustered_weights_associations()
     return Simulated(simulated, _nothing, lambda: api.strip_clustering(simulated))
+
+
+def _centroids(kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Give the `CLUSTERS` values of least squared distance to a kernel's, ascending (k-means).
+
+    The toolkit's own k-means++ picks where to begin, and stops there: on EfficientNet-Lite0 four answers in five stay.
+    Here it begins with the best values for a normal distribution (Panter & Dite 1951).
+    """
+    from scipy.stats import norm
+    from sklearn.cluster import KMeans
+
+    # Of a million weights their quantiles say all there is to know.
+    values = np.quantile(kernel, np.linspace(0, 1, min(kernel.size, 8192)))[:, None]
+    shares = (np.arange(CLUSTERS) + 0.5) / CLUSTERS
+    begin = np.clip(norm.ppf(shares, kernel.mean(), np.sqrt(3) * kernel.std()), kernel.min(), kernel.max())[:, None]
+    found = KMeans(CLUSTERS, init=begin, n_init=1, max_iter=100).fit(values)
+    return np.sort(found.cluster_centers_[:, 0]).astype(np.float32)
 
 
 SIMULATIONS: dict[Network, Callable[[Any, int], Simulated]] = {

@@ -108,6 +108,11 @@ def avg_pool(
     return spatial(lambda x: tf.nn.avg_pool2d(x, kernel_sizes, strides, pads(pad_type, pad)), x)
 
 
+def batch_norm(x: Any, mean: Any, variance: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+    mean, variance, gamma, beta = (np.reshape(each, (-1, 1, 1)) for each in (mean, variance, gamma, beta))
+    return (x - mean) * tf.math.rsqrt(variance + epsilon) * gamma + beta
+
+
 def padded(x: Any, pad: Any, mode: str, constant_val: Any) -> Any:
     pairs = np.reshape(pad, (-1, 2))
     edges = [[0, 0]] * (len(x.shape) - len(pairs)) + pairs.tolist()
@@ -121,6 +126,7 @@ def linear(x: Any, weight: Any, bias: Any) -> Any:
 OPS: dict[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
     "avg_pool": avg_pool,
+    "batch_norm": batch_norm,
     "cast": lambda x, **_: x,  # to the output's type, as every answer
     "clip": lambda x, alpha, beta: tf.clip_by_value(x, alpha, beta),
     "concat": lambda values, axis, **_: tf.concat(values, axis),
