@@ -136,18 +136,16 @@ def require_packages() -> None:
 def _traced(model: Any, shape: tuple[int, ...]) -> Any:
     """Give the network as one TensorFlow graph that takes float32, 0 to 255.
 
-    Core ML hands an image over as floats. The Keras model itself would cast them to uint8 first, which no program can;
-    its first layer takes either.
+    Core ML hands an image over as floats, and a program cannot cast those to uint8, which the Keras model itself would.
     """
     import tensorflow as tf
     import tf_keras
 
-    first = model.layers[1]
-    rest = tf_keras.Model(first.get_output_at(0), model.output, name="network")
+    taking_floats = tf_keras.models.clone_model(model, tf_keras.Input(shape[1:], name=IMAGE))
+    taking_floats.set_weights(model.get_weights())
     given = tf.TensorSpec(shape, tf.float32, name=IMAGE)
-    return tf.function(
-        lambda image: rest(first(image), training=False), input_signature=[given]
-    ).get_concrete_function()
+    traced = tf.function(lambda image: taking_floats(image, training=False), input_signature=[given])
+    return traced.get_concrete_function()
 
 
 def _halved(ct: Any, model: Any) -> Any:

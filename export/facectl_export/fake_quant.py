@@ -34,9 +34,9 @@ class PerChannel(_api.quantizers.LastValueQuantizer):  # type: ignore[misc]  # i
 
     def __call__(self, inputs: Any, training: bool, weights: Any, **kwargs: Any) -> Any:
         """Round a kernel."""
-        shape = inputs.shape
-        flat = tf.reshape(inputs, (*shape[: -self.axes], -1))
-        return tf.reshape(super().__call__(flat, training, weights, **kwargs), shape)
+        channels = int(np.prod(inputs.shape[-self.axes :]))
+        flat = tf.reshape(inputs, (-1, channels))
+        return tf.reshape(super().__call__(flat, training, weights, **kwargs), inputs.shape)
 
     def get_config(self) -> dict[str, Any]:
         """Give what makes another of it."""

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from facectl_export.fold import LOGITS
 from facectl_export.precision import Network
 
-SPARSITY = 0.4
+SPARSITY = 0.3
 """Share of the weights of each large layer that pruning makes zero."""
 CLUSTERS = 64
 """Different weights of each large layer: what 6 bits can name."""
-_RAMP = 0.5
+_RAMP = 0.4
 """Share of the steps in which the sparsity rises; in the rest the network recovers."""
 
 
@@ -46,17 +46,17 @@ def quantize_aware(model: Any, steps: int) -> Simulated:  # noqa: ARG001  # the 
 
     from facectl_export.fake_quant import config_of
 
-    api = tfmot.quantization.keras
-    configs = {layer.name: config_of(layer, model) for layer in model.layers}
+    # Each layer is wrapped by itself. The toolkit's `quantize_apply` has patterns that would leave a kernel as it is
+    # where a ReLU follows, since it counts on a batch norm between them.
+    def wrap(layer: Any) -> Any:
+        config = config_of(model.get_layer(layer.name), model)
+        copied = _copy(layer)
+        return copied if config is None else tfmot.quantization.keras.QuantizeWrapperV2(copied, config)
 
-    def annotate(layer: Any) -> Any:
-        config = configs[layer.name]
-        return layer if config is None else api.quantize_annotate_layer(layer, config)
-
-    annotated = tf_keras.models.clone_model(model, clone_function=annotate)
-    annotated.set_weights(model.get_weights())
-    with api.quantize_scope({type(each).__name__: type(each) for each in configs.values() if each}):
-        simulated = api.quantize_apply(annotated)
+    simulated = tf_keras.models.clone_model(model, clone_function=wrap)
+    trained = _weights(simulated)
+    for place, weight in _weights(model).items():
+        trained[place].assign(weight)
     return Simulated(simulated, _nothing, lambda: _unwrapped(model, simulated))
 
 
@@ -93,18 +93,21 @@ def clustered(model: Any, steps: int) -> Simulated:  # noqa: ARG001  # the shape
     import tf_keras
 
     api, large = tfmot.clustering.keras, _large(model)
-    copied = tf_keras.models.clone_model(model)  # its layers are built, and so centroids can be set by their weights
-    copied.set_weights(model.get_weights())
+    built = tf_keras.models.clone_model(model)  # a wrapper asks a layer for its weights
+    built.set_weights(model.get_weights())
 
     def wrap(layer: Any) -> Any:
         if layer.name not in large:
-            return layer
+            return _copy(layer)
         begin = api.CentroidInitialization.LINEAR
         return api.cluster_weights(layer, number_of_clusters=CLUSTERS, cluster_centroids_init=begin)
 
-    simulated = tf_keras.models.clone_model(copied, clone_function=wrap)
+    simulated = tf_keras.models.clone_model(built, clone_function=wrap)
     for layer in simulated.layers:
-        for name, centroids in getattr(layer, "cluster_centroids", {}).items():
+        if not hasattr(layer, "cluster_centroids"):
+            layer.set_weights(model.get_layer(layer.name).get_weights())
+            continue
+        for name, centroids in layer.cluster_centroids.items():
             centroids.assign(_centroids(layer.original_clusterable_weights[name].numpy()))
             layer.update_clustered_weights_associations()
     return Simulated(simulated, _nothing, lambda: api.strip_clustering(simulated))
@@ -160,10 +163,19 @@ def _unwrapped(model: Any, simulated: Any) -> Any:
     import tf_keras
 
     plain = tf_keras.models.clone_model(model)
-    found = {weight.name: weight for weight in simulated.weights}
-    for layer in plain.layers:
-        layer.set_weights([found[weight.name].numpy() for weight in layer.weights])
+    trained = _weights(simulated)
+    for place, weight in _weights(plain).items():
+        weight.assign(trained[place])
     return plain
+
+
+def _weights(model: Any) -> dict[tuple[str, str], Any]:
+    """Give a network's variables by the name of the layer, unwrapped, and their own."""
+    return {
+        (getattr(layer, "layer", layer).name, weight.name.rpartition("/")[2]): weight
+        for layer in model.layers
+        for weight in layer.weights
+    }
 
 
 def _nothing() -> None:
