@@ -27,7 +27,7 @@ TARGETS = {15: "iOS15", 16: "iOS16", 17: "iOS17", 18: "iOS18"}
 
 _COMPRESSED = 7  # the specification version of iOS 16, the first with compressed weights
 _SPARSE_PAYS = 0.1  # the share of zeros above which a bit for each weight costs less than the zeros did, with a margin
-_KEPT = {4: 1 / 3, 6: 0.1, 8: 0.0}  # by bits of a palette, the share of the weights that stays at 8 bits
+_KEPT = {4: 0.5, 6: 0.1, 8: 0.0}  # by bits of a palette, the share of the weights that stays at 8 bits
 _LAYERS = ("conv", "linear", "matmul")
 _WEIGHTS = ("weight", "x", "y")  # what their inputs of weights are called
 _NUMBERED = re.compile(r"(.+)_\d+((?:_to_fp16)?)")
@@ -74,8 +74,8 @@ def write_palette(half: Path, path: Path, bits: int) -> None:
     """Store the weights of a program as 2 ** `bits` values a layer (k-means) and an index for each weight.
 
     `bits`: 4, 6 or 8. Depthwise convolutions, whose channels differ most, and the smallest layers, where rounding costs
-    most and saves least, are stored as by `write_int8_weights`: at 4 bits the layers of up to a third of the weights,
-    at 6 bits a tenth. Raises `UsageError` before iOS 16.
+    most and saves least, are stored as by `write_int8_weights`: at 4 bits the layers of up to half of the weights, at
+    6 bits a tenth. Raises `UsageError` before iOS 16.
     """
     kept = _kept(_message(model_file(half)), _KEPT[bits])
 
@@ -193,9 +193,7 @@ def _in_8_bits(optimize: Any, program: Any) -> Any:
 
 def _kept(message: Any, share: float) -> list[str]:
     """Name the depthwise convolutions, and the smallest layers that hold no more than `share` of all weights."""
-    layers = sorted(
-        (_size(weight), op.outputs[0].name, weight) for op, weight in _layers(message) if weight is not None
-    )
+    layers = sorted((_size(weight), _name(op)[0], weight) for op, weight in _layers(message) if weight is not None)
     room = share * sum(size for size, _, _ in layers)
     names = []
     for size, name, weight in layers:

@@ -111,7 +111,14 @@ PRECISIONS: dict[Precision, PrecisionRecipe] = {
         network="clustered",
     ),
     "palette8": PrecisionRecipe("256 different weights a layer (k-means)", _COARSE, _PALETTE_TARGET, _PALETTE_REFUSED),
-    "palette6": PrecisionRecipe("64 different weights a layer (k-means)", _COARSE, _PALETTE_TARGET, _PALETTE_REFUSED),
-    "palette4": PrecisionRecipe("16 different weights a layer (k-means)", _COARSE, _PALETTE_TARGET, _PALETTE_REFUSED),
+    "palette6": PrecisionRecipe(
+        "64 different weights a layer (k-means); a tenth of the weights 8 bits",
+        _COARSE,
+        _PALETTE_TARGET,
+        _PALETTE_REFUSED,
+    ),
+    "palette4": PrecisionRecipe(
+        "16 different weights a large layer (k-means); the others 8 bits", _COARSE, _PALETTE_TARGET, _PALETTE_REFUSED
+    ),
 }
 """Its keys are the only list of precisions."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.devices import Device
 from facectl_runtime.engines.base import Engine, Format
-from facectl_runtime.errors import ModelError
+from facectl_runtime.errors import ModelError, NoEngineError
 from facectl_runtime.handed_in import entry_points
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
@@ -24,11 +24,11 @@ def read_spec(path: Path) -> ModelSpec:
 def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:
     """Run a package by the engine that an entry point of `facectl.engines` offers under the name `mlpackage`.
 
-    Raises `ModelError` where there is none.
+    Raises `NoEngineError` where there is none.
     """
     offered = entry_points("facectl.engines").get("mlpackage")
     if offered is None:
-        raise ModelError(
+        raise NoEngineError(
             f"{path}: nothing installed here runs Core ML files; use an .onnx or .tflite of the same export, or this "
             "one on a Mac or an iPhone"
         )

@@ -1,0 +1,119 @@
+"""Every file there can be of one small network, through the command line."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from facectl_export.choice import cells
+from facectl_export.formats import WRITERS, file_name
+from facectl_runtime.engines import format_of
+from facectl_trainer.run import read_run
+
+for package in ("tf2onnx", "coremltools", "ai_edge_quantizer", "tensorflow_model_optimization"):
+    pytest.importorskip(package)
+
+RECIPE = """
+backbone = "convnet_bn"
+weights = "none"
+side = 48
+resize = { kind = "squash" }
+split = { test = 0.3, val = 0.2 }
+stages = [{ train = "all", optimizer = "adam", rate = 5e-3, epochs = 25, patience = 25 }]
+"""
+
+
+@pytest.fixture(scope="module")
+def run(photographs, facectl, tmp_path_factory):
+    """Train a convnet with batch norms on the colours."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "small.toml").write_text(RECIPE)
+    words = ["--data", photographs, "--out", folder / "tiny", "--device", "cpu", "--quiet", "--no-report"]
+    done = facectl("train", folder / "small.toml", *words)
+    assert done.code == 0, done.err
+    return folder / "tiny"
+
+
+@pytest.fixture(scope="module")
+def exported(run, facectl):
+    """Export all; a file of a network so small may fall short, and is let out."""
+    words = ["--format", "all", "--quantize", "all", "--epochs", 1, "--allow-degraded", "all", "--quiet", "--json"]
+    done = facectl("export", run, *words)
+    assert done.code == 0, done.err
+    return done.json()
+
+
+def test_every_file_is_there_with_its_row_and_its_own_spec(run, exported):
+    spec = read_run(run).spec
+    wanted = {file_name(spec, cell.precision, WRITERS[cell.format].suffix): cell for cell in cells("all", "all")}
+    assert {row["file"] for row in exported["files"]} == set(wanted)
+    for row in exported["files"]:
+        path = run / "export" / row["file"]
+        own = format_of(path).read_spec(path)
+        assert (own.precision, own.gate, own.labels) == (row["precision"], row["gate"], spec.labels)
+        assert own.graph_sha256 == format_of(path).digest(path)
+        assert row["format"] != "coreml" or row["gate"] == "unverified"
+        assert row["size"] > row["zipped"] > 1000
+
+
+def test_the_float_files_and_int8_answer_as_the_trained_model(exported):
+    for row in exported["files"]:
+        if row["format"] != "coreml" and row["precision"] in ("fp32", "fp16", "int8", "int8-weights"):
+            assert row["gate"] == "passed", row
+            assert row["comparison"]["agreement"] > 0.9
+
+
+def test_the_shares_of_integers_are_those_of_the_precision(exported):
+    for row in exported["files"]:
+        share = row["integer"]
+        if row["format"] != "coreml" and row["precision"] in ("int8", "int8-qat"):
+            assert 2 * share["ops"] >= share["ops_of"]
+        elif row["precision"] in ("fp32", "fp16", "pruned", "clustered"):
+            assert share["ops"] == share["weights"] == 0
+        elif row["precision"] == "int8-weights":
+            assert 2 * share["weights"] >= share["weights_of"]
+
+
+def test_the_tuned_say_what_it_cost(exported):
+    tuned = {row["precision"]: row["tuning"] for row in exported["files"] if row["tuning"]}
+    assert set(tuned) == {"int8-qat", "pruned", "clustered"}
+    assert all(one["epochs"] == 1 and one["accuracy_before"] > 0.8 for one in tuned.values())
+
+
+def test_the_folder_accounts_for_all_of_it(run, tree):
+    there = tree(run / "export")
+    lines = there.pop("SHA256SUMS").decode().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    assert sums == {name: hashlib.sha256(content).hexdigest() for name, content in there.items()}
+    report = json.loads(there["report.json"])
+    assert len(report["files"]) == len(cells("all", "all"))
+    for row in report["files"]:
+        assert row["file"] in there["report.html"].decode()
+        assert row["file"] in there["MODEL_CARD.md"].decode()
+
+
+def test_verify_replays_what_can_run_here(run, exported, facectl):
+    runnable = [run / "export" / row["file"] for row in exported["files"] if row["format"] != "coreml"]
+    done = facectl("verify", *runnable, "--json")
+    assert done.code == 0, done.out
+    assert all(row["passed"] and row["images"] == 4 for row in done.json())
+
+
+def test_a_core_ml_file_says_what_to_run_instead(run, facectl, photographs):
+    path = run / "export" / "tiny.fp16.mlpackage"
+    picture = next(Path(photographs).rglob("*.png"))
+    done = facectl("predict", path, picture)
+    assert done.code == 4
+    assert "nothing installed here runs Core ML files; use an .onnx or .tflite" in done.error()
+    assert "unverified" in facectl("inspect", path).out
+
+
+def test_a_tflite_file_answers_pictures(run, exported, facectl, photographs):
+    for row in exported["files"]:
+        if row["format"] == "tflite":
+            done = facectl("predict", run / "export" / row["file"], photographs / "blue", "--json", "--quiet")
+            assert done.code == 0, done.err
+            labels = [one["label"] for one in done.json()["results"]]
+            assert labels.count("blue") >= 12, (row["file"], labels)
+            assert done.json()["engine"].startswith("litert ")
