@@ -158,7 +158,9 @@ def _workshop(order: Order, run: Run, model: Any, train: Sequence[Image], judge:
 
     chosen = stratified(train, order.calibration_images)
     calibrated = Calibration(judge.root, chosen, run.spec.input, order.method)
-    return Workshop(run.spec, network, calibrated, order.settings, order.keep_float, judge.on_val, scratch, order.quiet)
+    return Workshop(
+        run.spec, network, calibrated, order.settings, order.keep_float, judge.on_val(), scratch, order.quiet
+    )
 
 
 def _fine_tuned(

@@ -42,8 +42,8 @@ class Workshop:
     settings: Settings
     keep: str | Sequence[str]
     """The layers that stay float in int8 files: `auto`, `none`, or their names."""
-    compare: Callable[[Cell], Compare]
-    """Compares an int8 file with the trained model on val."""
+    compare: Compare
+    """Compares a file with the trained model on val."""
     scratch: Path
     quiet: bool
     _model: tuple[Network, Any, Tuning | None] | None = None
@@ -106,7 +106,7 @@ class Workshop:
             write(())
             return None
         with progress(f"{path.name}: what quantization hurts", len(layers), self.quiet) as advance:
-            return keep_float(write, self.compare(cell), layers, cell.recipe.tolerance, advance)
+            return keep_float(write, self.compare, layers, cell.recipe.tolerance, advance)
 
     def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path) -> Any:
         key = (cell.format, cell.recipe.network)

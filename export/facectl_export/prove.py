@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from facectl_export import golden
 from facectl_export.bundle import size, zipped_size
 from facectl_export.calibration import stratified
-from facectl_export.choice import Cell
 from facectl_export.formats import WRITERS
 from facectl_export.gate import Comparison, EmbeddingComparison, by_name_only, compare, compare_embeddings, shortfalls
 from facectl_export.make import Made
@@ -50,15 +49,13 @@ class Judge:
         """Compare a file with the trained model; where it may leave, write into it what was found."""
         started = time.perf_counter()
         cell, path = made.cell, made.path
-        writer = WRITERS[cell.format]
-        writer.write_spec(path, replace(self.spec, precision=cell.precision, metrics=None))
         try:
             engine = format_of(path).open(path, self.spec, CPU)
         except NoEngineError:
             engine = None
         answered = self._answers(engine, path.name) if engine else None
         compared = self._compare(answered) if answered else None
-        share = writer.share(path)
+        share = WRITERS[cell.format].share(path)
         short = [str(one) for one in shortfalls(compared, cell.recipe.tolerance)] if compared else []
         if cell.recipe.integer and (named := by_name_only(share, cell.recipe.integer)):
             short.append(named)
@@ -124,10 +121,10 @@ class Judge:
             for place in differ[np.argsort(-largest[differ], kind="stable")][:_WORST]
         )
 
-    def on_val(self, cell: Cell) -> Callable[[Path], Comparison | EmbeddingComparison]:
-        """Give a function that compares an int8 file with the trained model on val."""
+    def on_val(self) -> Callable[[Path], Comparison | EmbeddingComparison]:
+        """Give a function that compares a file with the trained model on val."""
         images = stratified(self.val, _VAL)
-        labels, writer = labels_of(self.spec, images), WRITERS[cell.format]
+        labels = labels_of(self.spec, images)
         wanted: list[Answered] = []
 
         def answer(engine: Engine) -> Answered:
@@ -135,7 +132,6 @@ class Judge:
 
         def measure(path: Path) -> Comparison | EmbeddingComparison:
             wanted[:] = wanted or [answer(self.trained)]
-            writer.write_spec(path, replace(self.spec, precision=cell.precision))
             return _compared(self.spec, wanted[0], answer(format_of(path).open(path, self.spec, CPU)))
 
         return measure
