@@ -46,6 +46,10 @@ print(json.dumps({**said, "version": mediapipe.__version__}))
 """
 
 
+_LEAST = 0.99
+"""Share of photographs, as the same pixels, to which it must give the same name."""
+
+
 def main() -> None:
     """Compare each file, and print and keep the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -105,6 +109,8 @@ def report(compared: dict[str, dict[str, Any]], n: int) -> None:
         rows.append((name, f"{one['resized']:.4f}", f"{one['photographs']:.4f}", str(n), one["mediapipe"]))
     print(columns(rows, right=(1, 2, 3)))
     keep("mediapipe", {"n": n, "files": compared})
+    if least := [name for name, one in compared.items() if one["resized"] < _LEAST]:
+        sys.exit(f"{', '.join(least)}: MediaPipe agrees on less than {_LEAST:.0%} of the same pixels")
 
 
 if __name__ == "__main__":

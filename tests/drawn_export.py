@@ -70,6 +70,7 @@ def row(kind="onnx", precision="fp32", name="zoo", **more):
         "size": 1000,
         "zipped": 900,
         "gate": "passed",
+        "created": "2026-11-20T10:11:12Z",
         "seconds": 1.0,
     }
     return Exported(**{**given, **more})
@@ -85,7 +86,6 @@ def export(*files, **more):
         "machine": "x86_64, Linux, 2 cores",
         "n_test": N,
         "accuracy": RIGHT / N,
-        "calibration": "min-max over 512 training images",
         "seconds": 431.0,
         "peak_bytes": 2_900_000_000,
     }
@@ -111,9 +111,12 @@ def measured(kind, precision, size, zipped, lost, otherwise, largest, ms):
         if degraded
         else (),
         integer=integer(recipe.integer, kind),
+        calibration="minmax over 512 training images" if recipe.integer == "arithmetic" else "",
         latency=ms and Latency(ms, ms * 1.22, 240, "onnxruntime 1.31.1", "cpu"),
         slower_than_float=recipe.integer is not None and bool(ms) and ms > 9.6,
-        kept_float=KeptFloat(("stem_conv", "blocks_1_depthwise", "blocks_2_depthwise"), 0.951, 0.984, 3_700_000)
+        kept_float=KeptFloat(
+            ("stem_conv", "blocks_1_depthwise", "blocks_2_depthwise"), 0.951, 0.984, 3_700_000, 3_790_000
+        )
         if (kind, precision) == ("onnx", "int8")
         else None,
         tuning=Tuning(recipe.network, 5, 0.962, 0.958, 0.957, 74.0) if recipe.network != "trained" else None,

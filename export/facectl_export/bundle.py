@@ -60,8 +60,7 @@ def merged(made: Export, earlier: Export | None) -> Export:
     kept = [one for one in earlier.files if one.file not in anew] if earlier else []
     formats, precisions = get_args(FileFormat), list(PRECISIONS)
     files = sorted((*made.files, *kept), key=lambda one: (formats.index(one.format), precisions.index(one.precision)))
-    calibration = made.calibration or (earlier.calibration if kept and earlier else "")
-    return msgspec.structs.replace(made, files=tuple(files), calibration=calibration)
+    return msgspec.structs.replace(made, files=tuple(files))
 
 
 def deliver(
@@ -75,7 +74,8 @@ def deliver(
     is full or `out` cannot be written; what stood there is then as it was.
     """
     try:
-        _, sums = _read(out)
+        there, sums = _read(out)
+        _check_merged(export, there, files, out)
         whole = scratch / "whole"
         whole.mkdir()
         for one in export.files:
@@ -97,6 +97,15 @@ def deliver(
         raise UsageError(f"{out}: {why}; give another --out") from error
     with suppress(OSError):
         _sync_one(out.parent)
+
+
+def _check_merged(export: Export, there: Export | None, files: Mapping[str, Path], out: Path) -> None:
+    """Raise `UsageError` where files have come to stand in `out` since it was looked at."""
+    if there is None or there.network_sha256 != export.network_sha256:
+        return
+    counted = {(one.file, one.created) for one in export.files}
+    if any((one.file, one.created) not in counted for one in there.files if one.file not in files):
+        raise UsageError(f"{out}: another export came to stand there meanwhile; export again, or give another --out")
 
 
 def zipped_size(path: Path) -> int:

@@ -1,26 +1,13 @@
 """What to export: the cells of formats × precisions, out of the words of the command line."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 from facectl_export.formats import WRITERS
-from facectl_export.precision import PRECISIONS, FileFormat, PrecisionRecipe
+from facectl_export.precision import PRECISIONS, Cell
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.spec import Precision
 
 ALL = "all"
-
-
-class Cell(NamedTuple):
-    """One file to make."""
-
-    format: FileFormat
-    precision: Precision
-
-    @property
-    def recipe(self) -> PrecisionRecipe:
-        """Give what is done."""
-        return PRECISIONS[self.precision]
 
 
 def cells(formats: str, precisions: str) -> list[Cell]:

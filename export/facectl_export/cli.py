@@ -111,14 +111,14 @@ def _batch(text: str | None) -> int | str | None:
 def _show(done: "Export", order: "Order", json: bool) -> None:
     import msgspec
 
+    from facectl_export.table import remarks
+
+    for line in remarks(done):
+        typer.echo(line, err=True)
     if json:
         typer.echo(msgspec.json.encode({"out": str(order.out), **msgspec.to_builtins(done)}).decode())
         return
-    from facectl_export.table import remarks
-
     typer.echo(_text(done))
-    for line in remarks(done):
-        typer.echo(line)
     typer.echo(f"look at {order.out / 'report.html'}")
     if runnable := [row for row in done.files if row.gate != "unverified"]:
         typer.echo(f"next: facectl predict {order.out / runnable[-1].file} IMAGE...")

@@ -3,12 +3,14 @@
 import math
 import os
 import platform
-import resource
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,22 @@ from msgspec.structs import replace
 from facectl_export import bundle, calibration, golden, latency, report
 from facectl_export.calibration import Calibration, Method, stratified
 from facectl_export.card import card
-from facectl_export.choice import Cell
 from facectl_export.fine_tune import Material, check_backbone, fine_tune
-from facectl_export.formats import WRITERS, Settings
+from facectl_export.formats import WRITERS, Settings, base_name
 from facectl_export.make import AUTO, Workshop
 from facectl_export.measured import Export, Tuning
-from facectl_export.precision import Network
+from facectl_export.precision import Cell, FileFormat, Network
 from facectl_export.prove import CPU, Judge, reference
 from facectl_runtime.engines import format_of
-from facectl_runtime.errors import GateError, ModelError, UsageError
+from facectl_runtime.errors import (
+    FacectlError,
+    GateError,
+    MissingExtraError,
+    ModelError,
+    UsageError,
+    did_you_mean,
+    reason,
+)
 from facectl_runtime.evaluate import Answered, evaluation
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.image import Pixels, load
@@ -68,7 +77,10 @@ class GateFailureError(GateError):
     """Files fell short; carries every comparison, for a report."""
 
     def __init__(self, export: Export, failures: list[str], page: Path) -> None:
-        super().__init__(f"nothing was exported: {'; '.join(failures)}; {page} shows where")
+        super().__init__(
+            f"nothing was exported: {'; '.join(failures)}; {page} shows where. Leave that precision out, give int8 "
+            "--keep-float or --calibrate percentile, or let it out with --allow-degraded"
+        )
         self.export = export
 
 
@@ -86,12 +98,13 @@ def export(order: Order) -> Export:
     use_device(CPU)
     model = run.model()
     network = digest(model)
+    _check_layers(order, model)
     earlier = bundle.check_out(order.out, network, order.force)
     trained = engine_of(model, "cpu")
     wanted = reference(trained, run.spec, root, tests, order.quiet)
     _check_unedited(run, wanted)
     judge = Judge(run.spec, trained, root, wanted, _golden(run, root, wanted), val, order.degraded, order.quiet)
-    with scratch_beside(order.out) as scratch:
+    with _scratch(order.out) as scratch:
         shop = _workshop(order, run, model, train, judge, scratch)
         rows = tuple(judge.prove(made) for made in shop.make(order.cells))
         done = Export(
@@ -102,28 +115,71 @@ def export(order: Order) -> Export:
             machine=f"{platform.machine()}, {platform.system()}, {os.cpu_count()} cores",
             n_test=len(wanted.images),
             accuracy=float(wanted.right.mean()) if run.spec.labels else None,
-            calibration=str(shop.calibration) if shop.calibrated else "",
-            seconds=round(time.perf_counter() - started, 1),
-            peak_bytes=_peak_bytes(),
+            seconds=0.0,
+            peak_bytes=0,
             files=rows,
         )
         _refuse(order, run, done, root)
-        done = bundle.merged(_timed(done, scratch, run, order.quiet), earlier)
+        done = _timed(bundle.merged(done, earlier), order, run, scratch)
+        done = replace(done, seconds=round(time.perf_counter() - started, 1), peak_bytes=_peak_bytes())
         paths = {row.file: scratch / row.file for row in rows}
         bundle.deliver(done, paths, _pages(run, done, wanted, root), order.out, scratch)
+    _failed_page(order).unlink(missing_ok=True)
     return done
+
+
+@contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """Give a folder beside `out` for all that is written on the way, what libraries leave in temporary files included.
+
+    Raises `UsageError` where the disk is full.
+    """
+    with scratch_beside(out) as scratch:
+        before = tempfile.tempdir
+        tempfile.tempdir = str(scratch)  # coremltools would clean up when the interpreter ends, which ours does not
+        try:
+            yield scratch
+        except OSError as error:
+            if isinstance(error, FacectlError):
+                raise
+            why = f"cannot be written ({error.strerror or reason(error)}); nothing there was changed"
+            raise UsageError(f"{out}: {why}; make room, or give another --out") from error
+        finally:
+            tempfile.tempdir = before
 
 
 def _check(order: Order, run: Run) -> None:
     """Refuse what cannot be made, before any work is done."""
-    for one in {cell.format for cell in order.cells}:
+    formats = {cell.format for cell in order.cells}
+    for one in formats:
         WRITERS[one].require_packages()
+    if order.settings.batch not in ("default", 1) and "coreml" in formats:
+        raise UsageError("--batch: Core ML takes one image at a time; export it without")
     for cell in order.cells:
         target = cell.recipe.targets[cell.format]
         if cell.format == "coreml" and order.settings.ios < int(target.removeprefix("iOS ")):
             raise UsageError(f"--ios {order.settings.ios}: {cell.precision} needs {target}; raise --ios")
         if cell.recipe.network != "trained":
             check_backbone(run.recipe.backbone, cell.recipe.network)
+            _require("tensorflow_model_optimization", f"{cell.precision} needs")
+        if cell.format == "tflite" and cell.recipe.integer == "arithmetic" and order.method != "minmax":
+            _require("onnxruntime", f"--calibrate {order.method} needs")
+
+
+def _require(package: str, who: str) -> None:
+    if find_spec(package) is None:
+        raise MissingExtraError(f"{who} {package}; install it with: pip install 'facectl[export,cpu]'")
+
+
+def _check_layers(order: Order, model: Any) -> None:
+    """Refuse a layer to keep float that the network has not."""
+    names = [layer.name for layer in model.layers]
+    for name in order.keep_float if not isinstance(order.keep_float, str) else ():
+        if name not in names:
+            raise UsageError(
+                f"--keep-float {name}: {model.name} has no such layer{did_you_mean(name, names)}; its last are "
+                f"{', '.join(names[-4:])}"
+            )
 
 
 def _check_unedited(run: Run, wanted: Answered) -> None:
@@ -190,25 +246,35 @@ def _refuse(order: Order, run: Run, done: Export, root: Path) -> None:
         for shortfall in row.shortfalls
     ]
     if failures:
-        page = order.out.with_name(f"{order.out.name}.failed.html")
-        write_whole(page, report.page(done, _pictures(run, done, root)))
-        raise GateFailureError(done, failures, page)
+        write_whole(_failed_page(order), report.page(done, _pictures(run, done, root)))
+        raise GateFailureError(done, failures, _failed_page(order))
 
 
-def _timed(done: Export, scratch: Path, run: Run, quiet: bool) -> Export:
-    """Add how long each file takes to answer, all that can run here side by side."""
-    paths = {row.file: scratch / row.file for row in done.files if row.gate != "unverified"}
-    engines = [(name, format_of(path).open(path, run.spec, CPU)) for name, path in paths.items()]
-    with progress("timing the files side by side", 1, quiet) as advance:
+def _failed_page(order: Order) -> Path:
+    return order.out.with_name(f"{order.out.name}.failed.html")
+
+
+def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
+    """Add how long each file takes to answer: all that can run here side by side, those carried over included.
+
+    The float file that an int8 file was made of is timed beside it, though it may not leave.
+    """
+    paths = {row.file: (scratch if (scratch / row.file).exists() else order.out) / row.file for row in done.files}
+    run_here: tuple[FileFormat, ...] = ("onnx", "tflite")
+    bases = {f"{one} fp32": scratch / base_name("trained", "fp32", WRITERS[one].suffix) for one in run_here}
+    runnable = {row.file: paths[row.file] for row in done.files if row.format in run_here or row.latency}
+    known = {row.format for row in done.files if row.precision == "fp32"}
+    beside = {name: path for name, path in bases.items() if path.exists() and name.split()[0] not in known}
+    engines = [(name, format_of(path).open(path, run.spec, CPU)) for name, path in (runnable | beside).items()]
+    with progress("timing the files side by side", 1, order.quiet) as advance:
         times = latency.measure(engines, run.spec.input)
         advance(1)
-    float_of = {
-        row.format: times[row.file].median for row in done.files if row.precision == "fp32" and row.file in times
-    }
+    base: dict[str, float] = {name.split()[0]: times[name].median for name in beside}
+    base |= {row.format: times[row.file].median for row in done.files if row.precision == "fp32" and row.file in times}
     rows = []
     for row in done.files:
         took = times.get(row.file)
-        slower = bool(took and row.integer_arithmetic and took.median > float_of.get(row.format, math.inf))
+        slower = bool(took and row.integer_arithmetic and took.median > base.get(row.format, math.inf))
         rows.append(replace(row, latency=took, slower_than_float=slower))
     return replace(done, files=tuple(rows))
 
@@ -230,6 +296,10 @@ def _pictures(run: Run, done: Export, root: Path) -> dict[str, Pixels]:
 
 
 def _peak_bytes() -> int:
-    """Give the most memory that this process held."""
+    """Give the most memory that this process held; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -34,7 +34,7 @@ def fold(model: Any) -> Any:
             continue
         sources = _sources(layer)
         given = [tensors[source] for source in sources]
-        if isinstance(layer, tf_keras.layers.Dropout) or _is_absorbed(layer, sources[0], after, values):
+        if isinstance(layer, tf_keras.layers.Dropout) or _is_absorbed(layer, model.get_layer(sources[0]), after):
             tensors[layer.name] = given[0]
             continue
         tensors[layer.name] = _rebuilt(layer, given, after.get(layer.name, []), values)
@@ -84,11 +84,11 @@ def _is_linear(layer: Any) -> bool:
     return isinstance(layer, kinds) and layer.get_config()["activation"] == "linear"
 
 
-def _is_absorbed(layer: Any, source: str, after: dict[str, list[Any]], values: dict[str, _Values]) -> bool:
+def _is_absorbed(layer: Any, source: Any, after: dict[str, list[Any]]) -> bool:
     """Say whether a layer is a batch norm that is in the layer before it by now."""
     from tf_keras.layers import BatchNormalization
 
-    return isinstance(layer, BatchNormalization) and source in values and len(after[source]) == 1
+    return isinstance(layer, BatchNormalization) and _is_linear(source) and len(after[source.name]) == 1
 
 
 def _consumers(model: Any) -> dict[str, list[Any]]:

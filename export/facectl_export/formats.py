@@ -13,7 +13,7 @@ import numpy.typing as npt
 from facectl_export import coreml, onnx, tflite
 from facectl_export.calibration import Method
 from facectl_export.gate import IntegerShare
-from facectl_export.precision import FileFormat
+from facectl_export.precision import Cell, FileFormat
 from facectl_runtime.spec import ModelSpec, Precision
 
 Batches = Iterable[npt.NDArray[np.uint8]]
@@ -28,6 +28,10 @@ class Settings:
     opset: int = onnx.OPSET
     ios: int = 16
     """Of Core ML: the least iOS that runs it."""
+
+    def target(self, cell: Cell) -> str:
+        """Give the least that runs a cell's file."""
+        return f"iOS {self.ios}" if cell.format == "coreml" else cell.recipe.targets[cell.format]
 
     def batch_for(self, default: int | None) -> int | None:
         """Give the batch of a format that does best with `default`."""
@@ -66,6 +70,11 @@ class Writer:
 def file_name(spec: ModelSpec, precision: Precision, suffix: str) -> str:
     """Give a file's name: the run's, the precision unless it is fp32, and the suffix."""
     return f"{spec.name}{'' if precision == 'fp32' else f'.{precision}'}{suffix}"
+
+
+def base_name(network: str, kind: str, suffix: str) -> str:
+    """Give the name of a float file that others are made of."""
+    return f"base.{network}.{kind}{suffix}"
 
 
 def copy(base: Path, path: Path) -> None:

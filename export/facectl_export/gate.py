@@ -74,9 +74,11 @@ class Shortfall:
     measure: str
     value: float
     allowed: float
+    least: bool = False
+    """Whether more is better."""
 
     def __str__(self) -> str:
-        side = "at least" if self.value < self.allowed else "at most"
+        side = "at least" if self.least else "at most"
         return f"{self.measure} {self.value:.4g}, {side} {self.allowed:g} is needed"
 
 
@@ -133,11 +135,11 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
     """
     if isinstance(measured, EmbeddingComparison):
         short = not measured.cosine >= tolerance.cosine
-        return [Shortfall("mean cosine", measured.cosine, tolerance.cosine)] if short else []
+        return [Shortfall("mean cosine", measured.cosine, tolerance.cosine, least=True)] if short else []
     agreement = 1 - _whole(1 - tolerance.agreement, measured.n)
     found = []
     if not measured.agreement >= agreement:
-        found.append(Shortfall("agreement", measured.agreement, agreement))
+        found.append(Shortfall("agreement", measured.agreement, agreement, least=True))
     for name, value, allowed in (
         ("largest |Δp|", measured.largest, tolerance.largest),
         ("mean |Δp|", measured.mean, tolerance.mean),
@@ -151,9 +153,9 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
 
 def by_name_only(share: IntegerShare, needed: Literal["arithmetic", "weights"]) -> str | None:
     """Say in what a file is int8 by name only: fewer than half of its weights or, where needed, of its layers."""
-    if 2 * share.weights < share.weights_of:
+    if 2 * share.weights < max(share.weights_of, 1):
         return f"int8 by name only: {share.weights:,} of {share.weights_of:,} weights are stored in 8 bits"
-    if needed == "arithmetic" and 2 * share.ops < share.ops_of:
+    if needed == "arithmetic" and 2 * share.ops < max(share.ops_of, 1):
         return f"int8 by name only: {share.ops} of {share.ops_of} layers compute on integers"
     return None
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from facectl_export.calibration import Calibration
-from facectl_export.choice import Cell
-from facectl_export.formats import WRITERS, Quantizer, Settings, file_name
+from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file_name
 from facectl_export.measured import KeptFloat, Tuning
-from facectl_export.precision import Network
+from facectl_export.precision import Cell, Network
 from facectl_export.sensitivity import Compare, keep_float
-from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.progress import progress
 from facectl_runtime.spec import ModelSpec
 
@@ -26,7 +24,10 @@ class Made:
 
     cell: Cell
     path: Path
+    target: str
+    """The least that runs it."""
     seconds: float
+    calibration: str
     kept_float: KeptFloat | None = None
     tuning: Tuning | None = None
 
@@ -50,11 +51,6 @@ class Workshop:
     _bases: dict[tuple[str, Network, str], Path] = field(default_factory=dict)
     _ranges: dict[tuple[str, Network], Any] = field(default_factory=dict)
 
-    @property
-    def calibrated(self) -> bool:
-        """Whether ranges were set by the calibration images."""
-        return bool(self._ranges)
-
     def make(self, cells: Sequence[Cell]) -> Iterator[Made]:
         """Make the files into `scratch`, one network after the other, so that no two of them are in memory."""
         for cell in sorted(cells, key=lambda cell: _NETWORKS.index(cell.recipe.network)):
@@ -70,7 +66,8 @@ class Workshop:
                 assert writer.quantizer is not None
                 kept = self._quantize(cell, writer.quantizer, base, path)
             tuning = self._model[2] if self._model else None
-            yield Made(cell, path, time.perf_counter() - started, kept, tuning)
+            took, ranges = time.perf_counter() - started, "" if derive else str(self.calibration)
+            yield Made(cell, path, self.settings.target(cell), took, ranges, kept, tuning)
 
     def _base(self, cell: Cell) -> Path:
         """Convert the network of a cell to its format, in float."""
@@ -79,7 +76,7 @@ class Workshop:
         model = self._current(network)
         key = (cell.format, network, kind)
         if key not in self._bases:
-            path = self.scratch / f"base.{network}.{kind}{writer.suffix}"
+            path = self.scratch / base_name(network, kind, writer.suffix)
             with self._step(f"converting to {cell.format}, {kind}"):
                 writer.write_base(model, self.spec, path, kind, self.settings)
             self._bases[key] = path
@@ -100,7 +97,7 @@ class Workshop:
             return path
 
         if not isinstance(self.keep, str):
-            write(_known(self.keep, layers, self.spec.name))
+            write([name for name in self.keep if name in layers])  # the others are float anyway
             return None
         if self.keep == NONE:
             write(())
@@ -125,12 +122,3 @@ class Workshop:
 
 
 _NETWORKS: tuple[Network, ...] = ("trained", "quantize-aware", "pruned", "clustered")
-
-
-def _known(keep: Sequence[str], layers: list[str], name: str) -> Sequence[str]:
-    if wrong := [layer for layer in keep if layer not in layers]:
-        raise UsageError(
-            f"--keep-float {wrong[0]}: {name} has no such layer{did_you_mean(wrong[0], layers)}; its first are "
-            f"{', '.join(layers[:4])}"
-        )
-    return keep

@@ -30,7 +30,9 @@ class KeptFloat(msgspec.Struct, frozen=True):
     agreement: float
     """With these layers float."""
     bytes_before: int
-    """Size of the file with everything quantized."""
+    """Size of the file with everything quantized, before its spec is in it."""
+    bytes: int
+    """With these layers float."""
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -76,6 +78,8 @@ class Exported(msgspec.Struct, frozen=True):
     zipped: int
     """Bytes of it as a zip archive (deflate): what a download or an app bundle carries."""
     gate: Gate
+    created: str
+    """When it was exported: UTC, ISO 8601."""
     seconds: float
     """Spent on this file: conversion, quantization, gate. What several files share is counted with the first."""
     comparison: Comparison | EmbeddingComparison | None = None
@@ -83,6 +87,8 @@ class Exported(msgspec.Struct, frozen=True):
     shortfalls: tuple[str, ...] = ()
     """What lay outside the tolerance, in words."""
     integer: IntegerShare | None = None
+    calibration: str = ""
+    """How ranges of activations were found, and on how many images; empty where they are not in the file."""
     latency: Latency | None = None
     slower_than_float: bool = False
     """Whether an integer file took longer than the fp32 file of its format here."""
@@ -116,9 +122,12 @@ class Export(msgspec.Struct, frozen=True):
     n_test: int
     accuracy: float | None
     """Of the trained model on the test split; None for an embedding."""
-    calibration: str
-    """How ranges of activations were found, and on how many images; empty where nothing was calibrated."""
     seconds: float
     peak_bytes: int
     """Most memory that the exporting process held."""
     files: tuple[Exported, ...]
+
+    @property
+    def calibration(self) -> str:
+        """How ranges of activations were found, in all files."""
+        return "; ".join(sorted({one.calibration for one in self.files if one.calibration}))

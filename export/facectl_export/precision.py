@@ -1,7 +1,7 @@
 """Precisions: what is done to a network's numbers, what it may cost, and where each can run, in one table."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from facectl_runtime.spec import Precision
 
@@ -65,33 +65,33 @@ PRECISIONS: dict[Precision, PrecisionRecipe] = {
     "fp32": PrecisionRecipe(
         "as it was trained",
         _EXACT,
-        {"onnx": "ONNX Runtime 1.14", "tflite": "LiteRT, TensorFlow Lite 2.3", "coreml": "iOS 15"},
+        {"onnx": "ONNX Runtime 1.24", "tflite": "LiteRT 2", "coreml": "iOS 15"},
         {},
     ),
     "fp16": PrecisionRecipe(
         "weights, and in ONNX and Core ML activations too, as 16-bit floats",
         _HALF,
-        {"onnx": "ONNX Runtime 1.14", "tflite": "LiteRT, TensorFlow Lite 2.3", "coreml": "iOS 15"},
+        {"onnx": "ONNX Runtime 1.24", "tflite": "LiteRT 2", "coreml": "iOS 15"},
         {},
     ),
     "int8": PrecisionRecipe(
         "8-bit weights (per channel) and activations, ranges by training images",
         _COARSE,
-        {"onnx": "ONNX Runtime 1.14", "tflite": "LiteRT, TensorFlow Lite 2.3"},
+        {"onnx": "ONNX Runtime 1.24", "tflite": "LiteRT 2"},
         {"coreml": _NO_QUANTIZED_CORE_ML},
         integer="arithmetic",
     ),
     "int8-weights": PrecisionRecipe(
         "8-bit weights (per channel); activations stay float",
         _COARSE,
-        {"tflite": "LiteRT, TensorFlow Lite 2.3", "coreml": "iOS 16"},
+        {"tflite": "LiteRT 2", "coreml": "iOS 16"},
         {"onnx": _ORT_DYNAMIC},
         integer="weights",
     ),
     "int8-qat": PrecisionRecipe(
         "int8 after fine-tuning with the rounding simulated (tfmot)",
         _COARSE,
-        {"onnx": "ONNX Runtime 1.14", "tflite": "LiteRT, TensorFlow Lite 2.3"},
+        {"onnx": "ONNX Runtime 1.24", "tflite": "LiteRT 2"},
         {"coreml": _NO_QUANTIZED_CORE_ML},
         network="quantize-aware",
         integer="arithmetic",
@@ -99,14 +99,14 @@ PRECISIONS: dict[Precision, PrecisionRecipe] = {
     "pruned": PrecisionRecipe(
         "the large layers' smallest weights zero, after fine-tuning (tfmot); smaller once zipped",
         _COARSE,
-        {"tflite": "LiteRT, TensorFlow Lite 2.3", "coreml": "iOS 16"},
+        {"tflite": "LiteRT 2", "coreml": "iOS 16"},
         {"onnx": _ORT_SPARSE},
         network="pruned",
     ),
     "clustered": PrecisionRecipe(
         "few different weights a layer, after fine-tuning (tfmot); smaller once zipped",
         _COARSE,
-        {"tflite": "LiteRT, TensorFlow Lite 2.3"},
+        {"tflite": "LiteRT 2"},
         {"onnx": _ORT_SPARSE, "coreml": "take palette8, palette6 or palette4: Core ML's own form of it"},
         network="clustered",
     ),
@@ -122,3 +122,15 @@ PRECISIONS: dict[Precision, PrecisionRecipe] = {
     ),
 }
 """Its keys are the only list of precisions."""
+
+
+class Cell(NamedTuple):
+    """One file to make."""
+
+    format: FileFormat
+    precision: Precision
+
+    @property
+    def recipe(self) -> PrecisionRecipe:
+        """Give what is done."""
+        return PRECISIONS[self.precision]

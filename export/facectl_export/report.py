@@ -94,7 +94,7 @@ def _kept_float(export: Export) -> Section | None:
     for one in export.files:
         if kept := one.kept_float:
             gained = f"{kept.agreement_before:.4f} → {kept.agreement:.4f}"
-            sizes = f"{kept.bytes_before / 1e6:.2f} → {one.size / 1e6:.2f}"
+            sizes = f"{kept.bytes_before / 1e6:.2f} → {kept.bytes / 1e6:.2f}"
             rows.append((one.file, str(len(kept.layers)), gained, sizes))
             lists.append(f"<h3>{escape(one.file)}</h3>" + house.paragraph(", ".join(kept.layers)))
     if not rows:

@@ -34,7 +34,8 @@ def keep_float(
     count, most = 1, max(1, len(layers) // 2)
     while shortfalls(measured := compare(quantize(worst_first[:count])), tolerance) and count < most:
         count = min(2 * count, most)
-    return KeptFloat(tuple(worst_first[:count]), _agreement(before), _agreement(measured), bytes_before)
+    kept = tuple(worst_first[:count])
+    return KeptFloat(kept, _agreement(before), _agreement(measured), bytes_before, whole.stat().st_size)
 
 
 def _distance(compared: Comparison | EmbeddingComparison) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from drawn_export import export, row
 from facectl_export import bundle
@@ -133,9 +134,21 @@ def test_carried_over_where_there_are_no_hard_links(out, monkeypatch):
 
 
 def test_how_ranges_were_found_stays_said_while_a_file_has_them(tmp_path):
-    out = put(tmp_path / "export", INT8, calibration="entropy")
-    put(out, FP32, calibration="")
-    assert report(out).calibration == "entropy"
+    out = put(tmp_path / "export", replace(INT8, calibration="entropy over 64 training images"))
+    put(out, FP32)
+    assert report(out).calibration == "entropy over 64 training images"
+    put(out, replace(INT8, calibration="minmax over 512 training images"))
+    assert report(out).calibration == "minmax over 512 training images"
+
+
+def test_an_export_that_came_meanwhile_is_not_replaced(tmp_path):
+    out = put(tmp_path / "export", FP32)
+    earlier = check_out(out, NETWORK, force=False)
+    put(out, LITE)
+    before = contents(out)
+    with scratch_beside(out) as scratch, pytest.raises(UsageError, match="another export came to stand there"):
+        deliver(merged(export(INT8), earlier), {INT8.file: made(scratch, INT8, "2")}, PAGES, out, scratch)
+    assert contents(out) == before
 
 
 def test_a_file_that_was_deleted_loses_its_row(out):

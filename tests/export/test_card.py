@@ -114,7 +114,7 @@ def test_licences_are_stated_or_said_to_be_unknown(written):
 
 
 def test_provenance_names_what_would_make_it_again(written):
-    for said in ("zoo, 3", "d" * 64, "a" * 64, "tensorflow 2.21.0", "2026-11-19T08:00:00Z", "min-max over 512"):
+    for said in ("zoo, 3", "d" * 64, "a" * 64, "tensorflow 2.21.0", "2026-11-19T08:00:00Z", "minmax over 512"):
         assert said in written
 
 

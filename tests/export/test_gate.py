@@ -128,7 +128,7 @@ def test_embeddings_are_compared_by_cosine():
 def test_embeddings_that_are_no_numbers_fall_short():
     broken = answered([[math.nan, math.nan], [0.6, 0.8]], [0, 0])
     found = compare_embeddings(answered([[1, 0], [0.6, 0.8]], [0, 0]), broken)
-    assert [short.measure for short in shortfalls(found, STRICT)] == ["mean cosine"]
+    assert [str(short) for short in shortfalls(found, STRICT)] == ["mean cosine nan, at least 0.99 is needed"]
 
 
 # int8 by name
@@ -140,6 +140,8 @@ def test_embeddings_that_are_no_numbers_fall_short():
         (IntegerShare(25, 50, 90, 100), "arithmetic", None),
         (IntegerShare(24, 50, 90, 100), "arithmetic", "24 of 50 layers compute on integers"),
         (IntegerShare(0, 50, 90, 100), "weights", None),
+        (IntegerShare(0, 0, 90, 100), "arithmetic", "0 of 0 layers compute on integers"),
+        (IntegerShare(0, 0, 0, 0), "weights", "0 of 0 weights are stored in 8 bits"),
         (IntegerShare(50, 50, 49, 100), "weights", "49 of 100 weights are stored in 8 bits"),
         (IntegerShare(50, 50, 49, 100), "arithmetic", "49 of 100 weights are stored in 8 bits"),
     ],
