@@ -14,13 +14,14 @@ SECONDS = 2.0
 ROUNDS, _TURNS = 5, 10
 
 
-def measure(models: Sequence[tuple[str, Engine]], spec: InputSpec, seconds: float = SECONDS) -> dict[str, Latency]:
+def measure(models: Sequence[tuple[str, Engine]], spec: InputSpec, seconds: float | None = None) -> dict[str, Latency]:
     """Time engines on one image at a time, from uint8 pixels to the answer; by name, in milliseconds.
 
     Each has ten turns of a tenth of `seconds` or one image, whichever is longer, and between two of them all others
     have theirs, so that a machine that grows hot or busy slows all alike. One that has had `ROUNDS` turns and its time
     is left out of further ones. A turn before them is not counted: caches fill, and memory is set aside.
     """
+    seconds = SECONDS if seconds is None else seconds
     pixels = np.random.default_rng(0).integers(0, 256, (1, spec.height, spec.width, 3), np.uint8)
     times: dict[str, list[float]] = {name: [] for name, _ in models}
     for _, engine in models:

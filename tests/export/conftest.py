@@ -1,5 +1,6 @@
 """A run on drawn photographs, its export at every precision, and what tests do with the command line."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,14 @@ class Exported:
     ran: Ran
     calibrated_on: list[str]
     """Paths below the data folder that were read while the model was quantized."""
+
+
+@pytest.fixture(scope="package", autouse=True)
+def quickly_timed() -> Iterator[None]:
+    """Time files for a moment only: what they take is not what these tests are about."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facectl_export.latency.SECONDS", 0.02)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -337,7 +337,7 @@ def test_a_model_that_is_not_there(refuse, tmp_path):
 
 
 def test_what_is_no_model(refuse, tmp_path, paint):
-    assert "a .png file is not a model; use .onnx" in refuse(paint("photo.png"))
+    assert "a .png file is not a model; use .mlpackage, .onnx" in refuse(paint("photo.png"))
     assert "a folder without a spec.json" in refuse(tmp_path)
 
 

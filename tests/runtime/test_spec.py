@@ -176,7 +176,7 @@ def test_an_unknown_key_is_refused_and_named(path):
     assert "surplus" in refused(tree)
 
 
-OPTIONAL = {"embedding_id", "threshold", "metrics", "golden", "graph_sha256"}
+OPTIONAL = {"gate", "embedding_id", "threshold", "metrics", "golden", "graph_sha256"}
 REQUIRED = [
     *(key for key in plain() if key not in OPTIONAL | {"spec_version"}),
     *(f"{path}.{key}" for path in OBJECTS if path for key in at(plain(), f"{path}.x")[0] if key != "fraction"),
