@@ -111,7 +111,7 @@ def _batch(text: str | None) -> int | str | None:
 def _show(done: "Export", order: "Order", json: bool) -> None:
     import msgspec
 
-    from facectl_export.table import remarks
+    from facectl_export.reports.table import remarks
 
     for line in remarks(done):
         typer.echo(line, err=True)
@@ -126,7 +126,7 @@ def _show(done: "Export", order: "Order", json: bool) -> None:
 
 def _text(done: "Export") -> str:
     """Give a row a file."""
-    from facectl_export.table import columns as cells_of
+    from facectl_export.reports.table import columns as cells_of
     from facectl_runtime.output import columns
 
     header, rows = cells_of(done)

@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from facectl_export import bundle, calibration, golden, latency, report
+from facectl_export import bundle, calibration, golden, latency
 from facectl_export.calibration import Calibration, Method, stratified
-from facectl_export.card import card
-from facectl_export.fine_tune import Material, check_backbone, fine_tune
 from facectl_export.formats import WRITERS, Settings, base_name
 from facectl_export.make import AUTO, Workshop
 from facectl_export.measured import Export, Tuning
 from facectl_export.precision import Cell, FileFormat, Network
 from facectl_export.prove import CPU, Judge, reference
+from facectl_export.reports import report
+from facectl_export.reports.card import card
+from facectl_export.tuning.fine_tune import Material, check_backbone, fine_tune
 from facectl_runtime.engines import format_of
 from facectl_runtime.errors import (
     FacectlError,

@@ -72,8 +72,7 @@ def exported(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Expo
     """Its export at fp32 and int8, with a watch on which photographs the quantizer saw."""
     for package in ("onnx", "tf2onnx", "onnxruntime"):
         pytest.importorskip(package)
-    from facectl_export import onnx
-    from facectl_export.formats import WRITERS
+    from facectl_export.formats import WRITERS, onnx
 
     folder, read, watched = tmp_path_factory.mktemp("exported") / "files", [], []
     load, calibrate = image.load, onnx.calibrate

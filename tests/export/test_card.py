@@ -5,7 +5,7 @@ import re
 import pytest
 
 from drawn_export import embedding, export, row, whole
-from facectl_export.card import NAMED, card, text
+from facectl_export.reports.card import NAMED, card, text
 from facectl_runtime.evaluate import Evaluation, PerClass
 from facectl_runtime.labelled import Image, Split
 from facectl_runtime.spec import (

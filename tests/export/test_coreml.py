@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from facectl_export import coreml
+from facectl_export.formats import coreml
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.engines import format_of
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError
@@ -287,7 +287,7 @@ def test_one_run_exported_twice_has_one_digest(tiny, full, half, tmp_path):
 PROGRAM = """
 import sys
 from pathlib import Path
-from facectl_export import coreml
+from facectl_export.formats import coreml
 from facectl_runtime.spec import decode
 from facectl_trainer.framework import tensorflow
 tensorflow()

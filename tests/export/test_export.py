@@ -565,7 +565,7 @@ def test_a_place_that_cannot_be_made(trained, facectl, convert, tmp_path):
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(trained, facectl, tmp_path, monkeypatch):
-    monkeypatch.setattr("facectl_export.onnx.find_spec", lambda name: None if name == "tf2onnx" else object())
+    monkeypatch.setattr("facectl_export.formats.onnx.find_spec", lambda name: None if name == "tf2onnx" else object())
     done = facectl("export", trained.folder, "--out", tmp_path / "out")
     assert done.code == 2
     assert "needs tf2onnx; install it with: pip install 'facectl[export,cpu]'" in done.error()

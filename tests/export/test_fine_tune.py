@@ -9,10 +9,10 @@ pytest.importorskip("tensorflow_model_optimization")
 from tf_keras import layers  # noqa: E402
 
 import tiny_network  # noqa: E402
-from facectl_export import fine_tune as tuning  # noqa: E402
-from facectl_export import simulate  # noqa: E402
-from facectl_export.fine_tune import Material, check_backbone, fine_tune  # noqa: E402
-from facectl_export.fold import fold  # noqa: E402
+from facectl_export.tuning import fine_tune as tuning  # noqa: E402
+from facectl_export.tuning import simulate  # noqa: E402
+from facectl_export.tuning.fine_tune import Material, check_backbone, fine_tune  # noqa: E402
+from facectl_export.tuning.fold import fold  # noqa: E402
 from facectl_runtime.errors import UsageError  # noqa: E402
 
 SIDE, CLASSES = tiny_network.SIDE, 3
@@ -86,7 +86,7 @@ def test_rounding_is_simulated_per_channel_in_ranges_that_were_observed(model, m
     folded = fold(model)
     simulated = simulate.quantize_aware(folded, 1)
     pixels = np.stack(material.train)
-    from facectl_export.fake_quant import observe_ranges
+    from facectl_export.tuning.fake_quant import observe_ranges
 
     blind = simulated.model.predict_on_batch(pixels)
     observe_ranges(simulated.model, [pixels[:24], pixels[24:]])
@@ -100,7 +100,7 @@ def test_rounding_is_simulated_per_channel_in_ranges_that_were_observed(model, m
 
 
 def test_a_depthwise_kernel_has_a_scale_for_each_channel():
-    from facectl_export.fake_quant import observe_ranges
+    from facectl_export.tuning.fake_quant import observe_ranges
 
     image = layers.Input((16, 16, 3), dtype="uint8")
     x = layers.DepthwiseConv2D(3, name="depthwise")(layers.Rescaling(1 / 255)(image))

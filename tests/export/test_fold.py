@@ -7,8 +7,8 @@ tf_keras = pytest.importorskip("tf_keras")
 
 from tf_keras import layers  # noqa: E402
 
-from facectl_export.fine_tune import BACKBONES as TUNABLE  # noqa: E402
-from facectl_export.fold import LOGITS, fold  # noqa: E402
+from facectl_export.tuning.fine_tune import BACKBONES as TUNABLE  # noqa: E402
+from facectl_export.tuning.fold import LOGITS, fold  # noqa: E402
 from facectl_trainer.backbones import BACKBONES  # noqa: E402
 
 

@@ -12,7 +12,7 @@ onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("tf2onnx")
 tf_keras = pytest.importorskip("tf_keras")
 
-from facectl_export import onnx as exporter  # noqa: E402  # only where the extra is there
+from facectl_export.formats import onnx as exporter  # noqa: E402  # only where the extra is there
 from facectl_trainer.backbones.preprocess import image_input, preprocessed  # noqa: E402
 
 CLASSES = 4

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from drawn_run import SIDE, _spec, tiny_model
-from facectl_export.tflite_graph import Graph
+from facectl_export.formats.tflite_graph import Graph
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError
@@ -23,7 +23,7 @@ from facectl_trainer.framework import tensorflow
 from tiny_network import full_disk
 
 pytest.importorskip("ai_edge_quantizer")
-from facectl_export import tflite
+from facectl_export.formats import tflite
 
 LABELS = ["ant", "bée", "cat"]
 STANDARD = "TFLITE_METADATA"
@@ -444,7 +444,7 @@ from tiny_network import full_disk
 tensorflow()
 import tf_keras
 from drawn_run import _spec
-from facectl_export import tflite
+from facectl_export.formats import tflite
 folder = Path(sys.argv[1])
 spec, pixels = _spec("tiny", ["a", "b", "c"], 0), np.load(folder / "pixels.npy")
 fp32, int8 = folder / "fp32.tflite", folder / "int8.tflite"

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export import coreml, onnx, tflite
 from facectl_export.calibration import Method
+from facectl_export.formats import coreml, onnx, tflite
 from facectl_export.gate import IntegerShare
 from facectl_export.precision import Cell, FileFormat
 from facectl_runtime.spec import ModelSpec, Precision

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
-from facectl_export.charts import latency_chart, size_chart
 from facectl_export.measured import Disagreement, Export, Exported, Tuning
-from facectl_export.table import columns, remarks
+from facectl_export.reports.charts import latency_chart, size_chart
+from facectl_export.reports.table import columns, remarks
 from facectl_runtime.image import Pixels
 from facectl_runtime.metrics import wilson
 from facectl_trainer.reports import page as house

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_export.calibration import Method
-from facectl_export.tflite_graph import Graph, integer_share, layers
-from facectl_export.tflite_metadata import write_spec
+from facectl_export.formats.tflite_graph import Graph, integer_share, layers
+from facectl_export.formats.tflite_metadata import write_spec
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError, did_you_mean
 from facectl_runtime.quiet import silent_stderr

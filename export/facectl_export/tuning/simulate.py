@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.fold import LOGITS
 from facectl_export.precision import Network
+from facectl_export.tuning.fold import LOGITS
 
 SPARSITY = 0.3
 """Share of the weights of each large layer that pruning makes zero."""
@@ -44,7 +44,7 @@ def quantize_aware(model: Any, steps: int) -> Simulated:  # noqa: ARG001  # the 
     import tensorflow_model_optimization as tfmot
     import tf_keras
 
-    from facectl_export.fake_quant import config_of
+    from facectl_export.tuning.fake_quant import config_of
 
     # Each layer is wrapped by itself. The toolkit's `quantize_apply` has patterns that would leave a kernel as it is
     # where a ReLU follows, since it counts on a batch norm between them.

@@ -7,8 +7,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from facectl_export.onnx_graph import LAYER_OPS, first_nodes, integer_share, is_under, layer_name, layer_positions
-from facectl_export.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, prepared, quiet
+from facectl_export.formats.onnx_graph import (
+    LAYER_OPS,
+    first_nodes,
+    integer_share,
+    is_under,
+    layer_name,
+    layer_positions,
+)
+from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, prepared, quiet
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from facectl_export.measured import Export
-from facectl_export.table import columns, remarks
+from facectl_export.reports.table import columns, remarks
 from facectl_runtime.errors import one_line
 from facectl_runtime.evaluate import Evaluation, PerClass
 from facectl_runtime.labelled import PARTS, Split

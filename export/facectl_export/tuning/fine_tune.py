@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.fold import LOGITS, fold
 from facectl_export.measured import Tuning
 from facectl_export.precision import Network
-from facectl_export.simulate import SIMULATIONS, Simulated
+from facectl_export.tuning.fold import LOGITS, fold
+from facectl_export.tuning.simulate import SIMULATIONS, Simulated
 from facectl_runtime.errors import FacectlError, UsageError
 from facectl_trainer.model import FEATURES
 
@@ -88,7 +88,7 @@ def fine_tune(
 
 
 def _observe(simulated: Simulated, material: Material, seed: int) -> None:
-    from facectl_export.fake_quant import observe_ranges
+    from facectl_export.tuning.fake_quant import observe_ranges
 
     chosen = np.random.default_rng(seed).permutation(len(material.train))[: 8 * BATCH]
     observe_ranges(simulated.model, (np.stack([material.train[i] for i in some]) for some in _batches(chosen)))

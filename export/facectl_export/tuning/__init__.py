@@ -1,0 +1,1 @@
+"""Fine-tunings that make a network easier to shrink, by the TensorFlow Model Optimization toolkit."""
