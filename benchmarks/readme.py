@@ -22,6 +22,8 @@ def tables() -> str:
     """Give the tables that README shows."""
     cold, folder, size = (_read(name) for name in ("cold_start", "folder", "install_size"))
     lines = _exports(_read("exports"))
+    if _measured("mediapipe"):
+        lines += ["", *_mediapipe(_read("mediapipe"))]
     lines += ["", *_backbones(_read("backbones")), "", *_recipes()]
     extraction = _extraction(_read("features")) if _measured("features") else []
     lines += ["", "| what | measured | against | ratio |", "| --- | --- | --- | --- |"]
@@ -57,6 +59,17 @@ def _exports(figures: dict[str, Any]) -> list[str]:
             cells = (name, one["n"], f"{one['trained']:.4f}", *_cells(file, row), _times(row))
             lines.append(f"| {' | '.join(map(str, cells))} | {row['passed']} of {row['of']} |")
     return lines
+
+
+def _mediapipe(figures: dict[str, Any]) -> list[str]:
+    """Say how often MediaPipe names what facectl names."""
+    files = figures["files"]
+    version = next(iter(files.values()))["mediapipe"]
+    shares = "; ".join(
+        f"`{name}` {one['resized']:.4f} on the same pixels, {one['photographs']:.4f} by its own resize"
+        for name, one in files.items()
+    )
+    return [f"MediaPipe {version}'s ImageClassifier gives facectl's label to {figures['n']} photographs: {shares}."]
 
 
 def _file(name: str, row: dict[str, Any]) -> str:
