@@ -265,6 +265,7 @@ def convert(exported, keras, monkeypatch):
     The trained model is not loaded again each time.
     """
     monkeypatch.setattr(Run, "model", lambda _: keras)
+    monkeypatch.setattr("facectl_trainer.reports.page.chart", lambda drawn: drawn.alt)  # test_report.py draws
 
     def use(sabotage, precision="fp32"):
         def write(path):
