@@ -14,15 +14,15 @@ from rich.text import Text
 
 COMMANDS = [
     "facectl train zoo --data zoo --quiet",
-    "facectl export runs/zoo --quantize fp32,int8 --quiet",
-    "facectl verify runs/zoo/export/*.onnx",
+    "facectl export runs/zoo --format onnx,tflite --quantize fp32,int8 --quiet",
+    "facectl verify runs/zoo/export/zoo*.onnx runs/zoo/export/zoo*.tflite",
     "facectl predict runs/zoo/export/zoo.int8.onnx zoo/llama --topk 2 | head -6",
 ]
 
 
 def main() -> None:
     """Run the commands and draw what they print."""
-    console = Console(record=True, width=122, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=132, file=io.StringIO(), force_terminal=True)
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "zoo").symlink_to(Path(sys.argv[1]).resolve())
