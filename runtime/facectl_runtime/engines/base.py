@@ -1,6 +1,6 @@
 """What an engine and a model format are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.devices import Device
-from facectl_runtime.spec import ModelSpec
+from facectl_runtime.errors import ModelError
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
 Pixels = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
@@ -50,3 +51,17 @@ def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels]
         return np.concatenate(parts)
 
     return infer
+
+
+def spec_in(metadata: Mapping[str, str | bytes], path: Path, otherwise: str = "") -> ModelSpec:
+    """Read the spec out of a file's metadata; `otherwise` says what else can be done with a file that has none.
+
+    Raises `ModelError`.
+    """
+    text = metadata.get(SPEC_KEY)
+    if text is None:
+        raise ModelError(
+            f"{path}: it carries no {SPEC_KEY}, so its labels and the resize it was trained with are unknown and no "
+            f"answer could be trusted; use a file that `facectl export` wrote{otherwise}"
+        )
+    return decode(text, str(path))

@@ -4,21 +4,15 @@ from pathlib import Path
 
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.devices import Device
-from facectl_runtime.engines.base import Engine, Format
+from facectl_runtime.engines.base import Engine, Format, spec_in
 from facectl_runtime.errors import ModelError, NoEngineError
 from facectl_runtime.handed_in import entry_points
-from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
+from facectl_runtime.spec import ModelSpec
 
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a package. Raises `ModelError`."""
-    text = read_metadata(path).get(SPEC_KEY)
-    if text is None:
-        raise ModelError(
-            f"{path}: it carries no {SPEC_KEY}, so its labels and the resize it was trained with are unknown and no "
-            "answer could be trusted; use a package that `facectl export` wrote"
-        )
-    return decode(text, str(path))
+    return spec_in(read_metadata(path), path)
 
 
 def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:

@@ -8,24 +8,17 @@ from typing import Any
 import numpy as np
 
 from facectl_runtime.devices import Device, usable_cores
-from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches
+from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.sources import display_name
-from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
+from facectl_runtime.spec import ModelSpec
 from facectl_runtime.tflite_metadata import graph_digest, read_metadata
 
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a TFLite file. Raises `ModelError`."""
-    text = read_metadata(path).get(SPEC_KEY)
-    if text is None:
-        raise ModelError(
-            f"{path}: it carries no {SPEC_KEY}, so its labels and the resize it was trained with are unknown and no "
-            "answer could be trusted; use a file that `facectl export` wrote, or call ai_edge_litert on this one "
-            "yourself"
-        )
-    return decode(text, str(path))
+    return spec_in(read_metadata(path), path, ", or call ai_edge_litert on this one yourself")
 
 
 def open_interpreter(path: Path, spec: ModelSpec, device: Device) -> Engine:
