@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from facectl_export.formats.onnx_bias import correct
 from facectl_export.formats.onnx_graph import (
     LAYER_OPS,
     first_nodes,
@@ -98,7 +99,7 @@ def write_fp16(fp32: Path, path: Path) -> None:
 
 
 def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Collection[str] = ()) -> None:
-    """Quantize statically: uint8 activations within `ranges`, int8 weights per channel.
+    """Quantize statically: uint8 activations within `ranges`, int8 weights per channel, biases corrected.
 
     Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. `scratch` is
     a folder for intermediate files. Raises `UsageError` where `keep` names a layer that the file does not have.
@@ -115,7 +116,8 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Coll
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-        model = load_model_with_shape_infer(prepared(fp32, scratch))
+        ready = prepared(fp32, scratch)
+        model = load_model_with_shape_infer(ready)
         floats = [*(node.name for node in first_nodes(nodes)), *keep]
         quantizer = QDQQuantizer(
             model,
@@ -131,6 +133,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Coll
             extra_options={},
         )
         quantizer.quantize_model()
+        correct(quantizer.model.model.graph, onnx.load(ready).graph, ranges.means)
         _hold_float(quantizer.model.model.graph)
         quantizer.model.save_model_to_file(path)
 

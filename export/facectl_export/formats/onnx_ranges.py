@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from facectl_export.formats.onnx_bias import ChannelMeans, Means
 from facectl_runtime.errors import UsageError
 
 Method = Literal["minmax", "entropy", "percentile"]
@@ -21,6 +22,9 @@ QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "Av
 
 _AT_ONCE = 4
 """Images whose activations are held at a time: for one of 224 × 224 they take up to 120 MB."""
+
+_FOR_MEANS = 128
+"""Images that means of channels are taken of: they settle sooner than extremes."""
 
 # Percentile: both ends are cut, each by its own values; a symmetric range would waste half of uint8 on what ReLU has
 # taken away.
@@ -34,6 +38,7 @@ class Ranges:
 
     tensors: Any
     """ONNX Runtime's `TensorsData`: the least and the largest value by tensor, of the graph as `prepared` gives it."""
+    means: Means
 
 
 def calibrate(fp32: Path, batches: Iterable[Images], method: Method, scratch: Path) -> Ranges:
@@ -53,16 +58,17 @@ def calibrate(fp32: Path, batches: Iterable[Images], method: Method, scratch: Pa
             CalibrationMethod[_NAMES[method]],
             extra_options=_OPTIONS[method],
         )
+    means = ChannelMeans(prepared(fp32, scratch))
     pixels = calibrator.infer_session.get_inputs()[0]
-    empty = True
     for piece in _pieces(batches, pixels.shape[0]):
-        empty = False
         with quiet():
             calibrator.collect_data(_Once({pixels.name: piece}))
-    if empty:
+        if means.images < _FOR_MEANS:
+            means.add(piece)
+    if not means.images:
         raise UsageError("there are no images to calibrate with; give some of the training split")
     with quiet():
-        return Ranges(calibrator.compute_data())
+        return Ranges(calibrator.compute_data(), means.means())
 
 
 def prepared(fp32: Path, scratch: Path) -> Path:

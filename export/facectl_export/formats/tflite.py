@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_export.calibration import Method
+from facectl_export.formats.tflite_bias import WITH_BIAS, Means, correct
 from facectl_export.formats.tflite_graph import Graph, integer_share, layers
 from facectl_export.formats.tflite_metadata import write_spec
 from facectl_runtime.devices import usable_cores
@@ -41,9 +43,17 @@ _LEVELS = 128  # that entropy tells apart in it; with fewer bins than four times
 
 _SAMPLE = 1 << 14  # values of one activation of one image that a histogram counts
 
-Ranges = Mapping[str, tuple[float, float]]
+Limits = Mapping[str, tuple[float, float]]
 """By the name of a tensor of the fp32 file: the least and the largest value that int8 numbers stand for."""
 Batches = Iterable[npt.NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """What is known of one fp32 file's activations, for any number of quantizations of it."""
+
+    limits: Limits
+    means: Means
 
 
 def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = 1) -> None:
@@ -89,11 +99,15 @@ def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
     hold all of `batches` in memory, activations one image at a time. Raises `UsageError` where there is no image.
     """
     with _quiet():
-        return _extremes(fp32, batches) if method == "minmax" else _by_histogram(fp32, list(batches), method)
+        if method == "minmax":
+            return _met(fp32, batches)
+        images = list(batches)
+        met = _met(fp32, images)
+        return Ranges(_by_histogram(fp32, images, method, met.limits), met.means)
 
 
 def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = ()) -> None:
-    """Quantize statically: int8 activations within `ranges`, int8 weights per channel.
+    """Quantize statically: int8 activations within `ranges`, int8 weights per channel, biases corrected.
 
     What comes before the first weights (the scaling of pixels) and after the last (softmax, normalization) stays float,
     and so do the Keras layers named in `keep`. Raises `UsageError` where `keep` names one that the file has not.
@@ -114,7 +128,8 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
             if op.name in graph.around or kept.intersection(op.layers):
                 scope = f"^{re.escape(op.name)};$"  # how the quantizer writes an op's name
                 quantizer.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
-        _write_quantized(quantizer, path, ranges)
+        _write_quantized(quantizer, path, ranges.limits)
+        path.write_bytes(correct(path.read_bytes(), fp32.read_bytes(), ranges.means))
 
 
 def require_packages() -> None:
@@ -130,26 +145,34 @@ def _quantizer(fp32: Path, recipe: Any = None) -> Any:
     return Quantizer(fp32.read_bytes(), recipe)
 
 
-def _write_quantized(quantizer: Any, path: Path, ranges: Ranges | None = None) -> None:
-    found = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in (ranges or {}).items()}
+def _write_quantized(quantizer: Any, path: Path, limits: Limits | None = None) -> None:
+    found = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in (limits or {}).items()}
     done = quantizer.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
     path.write_bytes(done.quantized_model)
 
 
-def _extremes(fp32: Path, batches: Batches) -> dict[str, tuple[float, float]]:
-    ranges: dict[str, tuple[float, float]] = {}
+def _met(fp32: Path, batches: Batches) -> Ranges:
+    """Find the least and the largest value of every activation, and the mean of each channel that goes into a layer."""
+    graph = Graph(fp32)
+    into = {graph.tensors[op.inputs[0]].name for op in graph.ops if op.kind in WITH_BIAS}
+    limits: dict[str, tuple[float, float]] = {}
+    sums: dict[str, Any] = dict.fromkeys(into, 0.0)
+    images = 0
     for activations in _activations(fp32, batches):
+        images += 1
         for name, values in activations.items():
-            low, high = ranges.get(name, (np.inf, -np.inf))
-            ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
-    if not ranges:
+            low, high = limits.get(name, (np.inf, -np.inf))
+            limits[name] = min(low, float(values.min())), max(high, float(values.max()))
+            if name in into:
+                sums[name] += values.reshape(-1, values.shape[-1]).mean(axis=0).astype(np.float64)
+    if not images:
         raise UsageError("there are no images to calibrate with; give some of the training split")
-    if strange := [name for name, range_ in ranges.items() if not np.isfinite(range_).all()]:
+    if strange := [name for name, range_ in limits.items() if not np.isfinite(range_).all()]:
         raise ModelError(f"{fp32.name}: {strange[0]} gives values that are not finite; train the network again")
-    return ranges
+    return Ranges(limits, {name: total / images for name, total in sums.items()})
 
 
-def _by_histogram(fp32: Path, batches: Batches, method: Method) -> dict[str, tuple[float, float]]:
+def _by_histogram(fp32: Path, batches: Batches, method: Method, met: Limits) -> Limits:
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector = HistogramCollector(
@@ -161,7 +184,7 @@ def _by_histogram(fp32: Path, batches: Batches, method: Method) -> dict[str, tup
         scenario="same",
     )
     # The collector adds bins of the first image's width for every wider image, without end: so it is told the width.
-    for name, (low, high) in _extremes(fp32, batches).items():
+    for name, (low, high) in met.items():
         widest = np.float32(max(-low, high))
         edges = np.linspace(-widest, widest, _BINS + 1, dtype=np.float32)
         nothing = np.zeros(_BINS, np.int64)

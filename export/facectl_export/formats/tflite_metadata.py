@@ -36,7 +36,7 @@ def write_spec(path: Path, spec: ModelSpec, description: str = "") -> None:
     model = schema.read_model_from_bytearray(path.read_bytes())
     _put(model, SPEC_KEY, text)
     _put(model, STANDARD_KEY, standard_metadata(spec, description))
-    data = _with_labels(_packed(model), spec.labels) if spec.labels else _packed(model)
+    data = _with_labels(packed(model), spec.labels) if spec.labels else packed(model)
     with scratch_beside(path) as scratch:
         new = scratch / path.name
         new.write_bytes(data)
@@ -138,7 +138,8 @@ def _put(model: Any, name: str, data: bytes) -> None:
     model.metadata.append(entry)
 
 
-def _packed(model: Any) -> bytes:
+def packed(model: Any) -> bytes:
+    """Give the bytes of a model (an object of TFLite's schema)."""
     import flatbuffers
 
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]  # the package has no types

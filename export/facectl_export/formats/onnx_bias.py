@@ -1,0 +1,89 @@
+"""Bias correction of an ONNX file in QDQ form."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_export.formats.bias import corrected
+
+_WITH_BIAS = ("Conv", "Gemm")
+Means = Mapping[str, npt.NDArray[np.float64]]
+"""By the name of a tensor that goes into a convolution or matrix product: the mean of each of its channels."""
+
+
+class ChannelMeans:
+    """Runs a float file, and averages what goes into its convolutions and matrix products."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+        import onnxruntime
+
+        model = onnx.load(path)
+        self.names = sorted({node.input[0] for node in model.graph.node if node.op_type in _WITH_BIAS})
+        maps = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+        outputs = [f"{name}/mean" if name in maps else name for name in self.names]
+        for name in maps:
+            model.graph.node.append(onnx.helper.make_node("GlobalAveragePool", [name], [f"{name}/mean"]))
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+        self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        self._sums: list[Any] = [0.0] * len(self.names)
+        self.images = 0
+
+    def add(self, pixels: npt.NDArray[np.uint8]) -> None:
+        """Take in some images, uint8 N × height × width × 3."""
+        found = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
+        for place, values in enumerate(found):
+            self._sums[place] += values.reshape(values.shape[:2]).sum(axis=0, dtype=np.float64)
+        self.images += len(pixels)
+
+    def means(self) -> Means:
+        """Give the means over all images so far."""
+        return {name: total / self.images for name, total in zip(self.names, self._sums, strict=True)}
+
+
+def correct(graph: Any, trained: Any, means: Means) -> None:
+    """Correct the biases of a quantized graph in place; `trained` is the float graph that it was made of."""
+    import onnx
+
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    weights = {tensor.name: tensor for tensor in trained.initializer}
+    dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    floats = {node.name: node for node in trained.node if node.op_type in _WITH_BIAS}
+    taken = Counter(name for node in graph.node for name in node.input)
+    value = onnx.numpy_helper.to_array
+    for node in graph.node:
+        if node.op_type not in _WITH_BIAS or len(node.input) < 3 or not dequantized.keys() >= set(node.input):
+            continue  # float, or without a bias
+        if taken[node.input[2]] > 1:
+            continue  # a layer that is applied twice
+        _, rounded, bias = (dequantized[name] for name in node.input)
+        before = floats[node.name]
+        number, scale = stored[bias.input[0]], value(stored[bias.input[1]])
+        done = corrected(
+            value(number),
+            scale,
+            _outputs_first(before, value(weights[before.input[1]])),
+            _outputs_first(before, _dequantized(rounded, stored)),
+            means[before.input[0]],
+        )
+        number.CopyFrom(onnx.numpy_helper.from_array(done, number.name))
+
+
+def _dequantized(node: Any, stored: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    """Give the weights that a DequantizeLinear stands for; they are symmetric, so that zero is 0."""
+    import onnx
+
+    numbers, scale = (onnx.numpy_helper.to_array(stored[name]) for name in node.input[:2])
+    axis = next((entry.i for entry in node.attribute if entry.name == "axis"), 1)
+    shape = [-1 if place == axis else 1 for place in range(numbers.ndim)] if scale.size > 1 else []
+    return numbers * scale.astype(np.float64).reshape(shape)
+
+
+def _outputs_first(node: Any, weights: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+    return weights if node.op_type == "Conv" or transposed else weights.T
