@@ -269,7 +269,7 @@ def test_minmax_is_all_that_was_met(made, pixels, ranges):
 
     network = made["flat"].network
     inside = tf_keras.Model(network.input, network.get_layer("lower").output).predict_on_batch(pixels)
-    (found,) = [range_ for name, range_ in ranges["flat"].items() if "lower" in name.split("/")]
+    (found,) = [range_ for name, range_ in ranges["flat"].limits.items() if "lower" in name.split("/")]
     assert found == pytest.approx((inside.min(), inside.max()), abs=1e-5)
 
 
@@ -278,9 +278,9 @@ def test_minmax_is_all_that_was_met(made, pixels, ranges):
 def test_a_histogram_gives_ranges_inside_minmax_that_work(made, pixels, ranges, tmp_path, method, name):
     one, path = made[name], tmp_path / "int8.tflite"
     found = tflite.calibrate(one.path, iter([pixels]), method)
-    assert found.keys() == ranges[name].keys()
-    for tensor, (low, high) in found.items():
-        least, most = ranges[name][tensor]
+    assert found.limits.keys() == ranges[name].limits.keys()
+    for tensor, (low, high) in found.limits.items():
+        least, most = ranges[name].limits[tensor]
         assert least - 1e-6 <= low <= high <= most + 1e-6
     tflite.write_int8(one.path, found, path)
     agreement = answer(path, one.spec, pixels).argmax(axis=1) == one.network.predict_on_batch(pixels).argmax(axis=1)
@@ -292,7 +292,7 @@ def test_one_bright_pixel_among_many_dark_images_is_cut_by_the_methods_that_cut(
     dark = np.random.default_rng(0).integers(0, 20, (200, SIDE, SIDE, 3), dtype=np.uint8)
     dark[100, 3, 3, 0] = 255
     (found,) = [
-        range_ for name, range_ in tflite.calibrate(made["flat"].path, [dark], method).items() if "Cast" in name
+        range_ for name, range_ in tflite.calibrate(made["flat"].path, [dark], method).limits.items() if "Cast" in name
     ]
     assert found[0] == 0
     assert 18 <= found[1] <= most
@@ -301,7 +301,7 @@ def test_one_bright_pixel_among_many_dark_images_is_cut_by_the_methods_that_cut(
 
 def test_calibration_is_repeatable(made, pixels):
     first, second = (tflite.calibrate(made["branching"].path, [pixels], "percentile") for _ in range(2))
-    assert first == second
+    assert first.limits == second.limits
 
 
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
