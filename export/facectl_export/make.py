@@ -90,10 +90,11 @@ class Workshop:
 
     def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> KeptFloat | None:
         ranges = self._ranges_of(cell, quantizer, base)
-        layers = quantizer.layers(base)
+        tuned = cell.recipe.network == "quantize-aware"
+        layers = quantizer.layers(base, tuned)
 
         def write(keep: Collection[str]) -> Path:
-            quantizer.write(base, ranges, path, self.scratch, keep)
+            quantizer.write(base, ranges, path, self.scratch, keep, tuned)
             return path
 
         if not isinstance(self.keep, str):

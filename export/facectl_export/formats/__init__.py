@@ -44,10 +44,11 @@ class Quantizer:
 
     calibrate: Callable[[Path, Batches, Method, Path], Any]
     """Float file, batches (uint8 N × height × width × 3), method and a scratch folder → ranges of its tensors."""
-    write: Callable[[Path, Any, Path, Path, Collection[str]], None]
-    """Float file, ranges, the file to write, a scratch folder, and the layers that stay float."""
-    layers: Callable[[Path], list[str]]
-    """The layers that it quantizes, by their names in the Keras model."""
+    write: Callable[[Path, Any, Path, Path, Collection[str], bool], None]
+    """Float file, ranges, the file to write, a scratch folder, the layers that stay float, and whether the network was
+    fine-tuned to be rounded."""
+    layers: Callable[[Path, bool], list[str]]
+    """The layers that it quantizes, by their names in the Keras model; float file, and whether it was so tuned."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +103,19 @@ def _calibrate_tflite(base: Path, batches: Batches, method: Method, scratch: Pat
     return tflite.calibrate(base, batches, method)
 
 
-def _quantize_tflite(base: Path, ranges: Any, path: Path, scratch: Path, keep: Collection[str]) -> None:  # noqa: ARG001
-    tflite.write_int8(base, ranges, path, keep)
+def _quantize_tflite(
+    base: Path,
+    ranges: Any,
+    path: Path,
+    scratch: Path,
+    keep: Collection[str],
+    tuned: bool,
+) -> None:
+    tflite.write_int8(base, ranges, path, keep, tuned=tuned)
+
+
+def _quantize_onnx(base: Path, ranges: Any, path: Path, scratch: Path, keep: Collection[str], tuned: bool) -> None:
+    onnx.write_int8(base, ranges, path, scratch, keep, tuned=tuned)
 
 
 _FLOAT32: Mapping[Precision, str] = dict.fromkeys(
@@ -119,7 +131,7 @@ WRITERS: dict[FileFormat, Writer] = {
         bases=_FLOAT32,
         write_base=_write_onnx,
         derive={"fp32": copy, "fp16": onnx.write_fp16},
-        quantizer=Quantizer(onnx.calibrate, onnx.write_int8, onnx.layers),
+        quantizer=Quantizer(onnx.calibrate, _quantize_onnx, lambda base, tuned: onnx.layers(base, tuned=tuned)),
         write_spec=onnx.write_spec,
         share=onnx.integer_share,
         require_packages=onnx.require_packages,
@@ -135,7 +147,7 @@ WRITERS: dict[FileFormat, Writer] = {
             "pruned": copy,
             "clustered": copy,
         },
-        quantizer=Quantizer(_calibrate_tflite, _quantize_tflite, tflite.layers),
+        quantizer=Quantizer(_calibrate_tflite, _quantize_tflite, lambda base, tuned: tflite.layers(base)),  # noqa: ARG005
         write_spec=tflite.write_spec,
         share=tflite.integer_share,
         require_packages=tflite.require_packages,

@@ -98,18 +98,23 @@ def write_fp16(fp32: Path, path: Path) -> None:
     onnx.save(model, path)
 
 
-def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Collection[str] = ()) -> None:
+def write_int8(
+    fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Collection[str] = (), *, tuned: bool = False
+) -> None:
     """Quantize statically: uint8 activations within `ranges`, int8 weights per channel, biases corrected.
 
-    Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. `scratch` is
-    a folder for intermediate files. Raises `UsageError` where `keep` names a layer that the file does not have.
+    Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. Of a network
+    that was `tuned` to be rounded the first layers are integer too, and the biases stay: they are what it learnt.
+    `scratch` is a folder for intermediate files. Raises `UsageError` where `keep` names a layer that is not there.
     """
     import onnx
 
     nodes = onnx.load(fp32).graph.node
     for layer in keep:
         if not any(is_under(node.name, layer) for node in nodes):
-            raise UsageError(f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32))}")
+            raise UsageError(
+                f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32, tuned=tuned))}"
+            )
     with quiet():
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.calibrate import TensorsData
@@ -118,7 +123,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Coll
 
         ready = prepared(fp32, scratch)
         model = load_model_with_shape_infer(ready)
-        floats = [*(node.name for node in first_nodes(nodes)), *keep]
+        floats = [*(node.name for node in first_nodes(nodes, tuned=tuned)), *keep]
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
@@ -133,17 +138,18 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Coll
             extra_options={},
         )
         quantizer.quantize_model()
-        correct(quantizer.model.model.graph, onnx.load(ready).graph, ranges.means)
+        if not tuned:
+            correct(quantizer.model.model.graph, onnx.load(ready).graph, ranges.means)
         _hold_float(quantizer.model.model.graph)
         quantizer.model.save_model_to_file(path)
 
 
-def layers(fp32: Path) -> list[str]:
+def layers(fp32: Path, *, tuned: bool = False) -> list[str]:
     """Name the Keras layers of the convolutions and matrix products that `write_int8` quantizes, in their order."""
     import onnx
 
     nodes = onnx.load(fp32).graph.node
-    quantized = nodes[len(first_nodes(nodes)) :]
+    quantized = nodes[len(first_nodes(nodes, tuned=tuned)) :]
     return list(dict.fromkeys(layer_name(quantized[position].name) for position in layer_positions(quantized)))
 
 

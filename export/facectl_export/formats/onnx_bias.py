@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.formats.bias import corrected
+from facectl_export.bias import corrected, shift
 
 _WITH_BIAS = ("Conv", "Gemm")
 Means = Mapping[str, npt.NDArray[np.float64]]
@@ -64,14 +64,9 @@ def correct(graph: Any, trained: Any, means: Means) -> None:
         _, rounded, bias = (dequantized[name] for name in node.input)
         before = floats[node.name]
         number, scale = stored[bias.input[0]], value(stored[bias.input[1]])
-        done = corrected(
-            value(number),
-            scale,
-            _outputs_first(before, value(weights[before.input[1]])),
-            _outputs_first(before, _dequantized(rounded, stored)),
-            means[before.input[0]],
-        )
-        number.CopyFrom(onnx.numpy_helper.from_array(done, number.name))
+        kernel = _outputs_first(before, value(weights[before.input[1]]))
+        excess = shift(kernel, _outputs_first(before, _dequantized(rounded, stored)), means[before.input[0]])
+        number.CopyFrom(onnx.numpy_helper.from_array(corrected(value(number), scale, excess), number.name))
 
 
 def _dequantized(node: Any, stored: Mapping[str, Any]) -> npt.NDArray[np.float64]:

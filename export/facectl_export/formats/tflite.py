@@ -106,11 +106,12 @@ def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
         return Ranges(_by_histogram(fp32, images, method, met.limits), met.means)
 
 
-def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = ()) -> None:
+def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (), *, tuned: bool = False) -> None:
     """Quantize statically: int8 activations within `ranges`, int8 weights per channel, biases corrected.
 
     What comes before the first weights (the scaling of pixels) and after the last (softmax, normalization) stays float,
-    and so do the Keras layers named in `keep`. Raises `UsageError` where `keep` names one that the file has not.
+    and so do the Keras layers named in `keep`. The biases of a network that was `tuned` to be rounded stay: they are
+    what it learnt. Raises `UsageError` where `keep` names a layer that the file has not.
     """
     graph, kept = Graph(fp32), set(keep)
     if unknown := sorted(kept.difference(*(op.layers for op in graph.ops))):
@@ -129,6 +130,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
                 scope = f"^{re.escape(op.name)};$"  # how the quantizer writes an op's name
                 quantizer.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
         _write_quantized(quantizer, path, ranges.limits)
+    if not tuned:
         path.write_bytes(correct(path.read_bytes(), fp32.read_bytes(), ranges.means))
 
 

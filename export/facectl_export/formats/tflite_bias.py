@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.formats.bias import corrected
+from facectl_export.bias import corrected, shift
 from facectl_export.formats.tflite_metadata import packed
 
 Means = Mapping[str, npt.NDArray[np.float64]]
@@ -31,14 +31,9 @@ def correct(int8: bytes, fp32: bytes, means: Means) -> bytes:
         _, weights, bias = rounded
         if taken[bias.number] > 1:
             continue  # a layer that is applied twice
-        values = corrected(
-            bias.values,
-            bias.scale,
-            trained[1].values.transpose(_LAYOUTS[kind]),
-            weights.dequantized.transpose(_LAYOUTS[kind]),
-            means[trained[0].name],
-        )
-        bias.write(values)
+        order = _LAYOUTS[kind]
+        kernels = trained[1].values.transpose(order), weights.dequantized.transpose(order)
+        bias.write(corrected(bias.values, bias.scale, shift(*kernels, means[trained[0].name])))
     return packed(after)
 
 

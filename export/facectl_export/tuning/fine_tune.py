@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from facectl_export.measured import Tuning
 from facectl_export.precision import Network
+from facectl_export.tuning.correct import bias_corrected
 from facectl_export.tuning.fold import LOGITS, fold
 from facectl_export.tuning.simulate import SIMULATIONS, Simulated
 from facectl_runtime.errors import FacectlError, UsageError
@@ -76,9 +77,15 @@ def fine_tune(
     epochs = EPOCHS[network] if epochs is None else epochs
     folded = fold(model)
     wanted = _answers(model, material.val)
-    simulated = SIMULATIONS[network](folded, epochs * math.ceil(len(material.train) / BATCH))
+    steps = epochs * math.ceil(len(material.train) / BATCH)
     if network == "quantize-aware":
-        _observe(simulated, material, seed)
+        from facectl_export.tuning.fake_quant import observe_ranges
+
+        some = _some(material, seed)
+        simulated = SIMULATIONS[network](bias_corrected(folded, some), steps)
+        observe_ranges(simulated.model, some)
+    else:
+        simulated = SIMULATIONS[network](folded, steps)
     best = _learn(simulated, folded, RATES[network], material, wanted, epochs, seed, advance)
     simulated.model.set_weights(best)
     plain = simulated.strip()
@@ -87,11 +94,10 @@ def fine_tune(
     return plain, Tuning(network, epochs, before, tuned, stripped, round(time.perf_counter() - started, 1))
 
 
-def _observe(simulated: Simulated, material: Material, seed: int) -> None:
-    from facectl_export.tuning.fake_quant import observe_ranges
-
+def _some(material: Material, seed: int) -> list[Pixels]:
+    """Give batches of training images to measure activations by."""
     chosen = np.random.default_rng(seed).permutation(len(material.train))[: 8 * BATCH]
-    observe_ranges(simulated.model, (np.stack([material.train[i] for i in some]) for some in _batches(chosen)))
+    return [np.stack([material.train[i] for i in some]) for some in _batches(chosen)]
 
 
 def _learn(

@@ -1,0 +1,139 @@
+"""Bias correction: the arithmetic, and what it makes of the biases in real files of both formats."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from drawn_run import SIDE, _spec
+from facectl_export.formats.bias import corrected
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import format_of
+
+tf_keras = pytest.importorskip("tf_keras")
+pytest.importorskip("ai_edge_quantizer")
+pytest.importorskip("onnxruntime")
+
+from facectl_export.formats import onnx as onnx_files  # noqa: E402  # only where the extra is there
+from facectl_export.formats import tflite  # noqa: E402
+
+LABELS = ["ant", "bee", "cat", "dog"]
+FORMATS = ["onnx", "tflite"]
+
+
+# The arithmetic
+
+
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), [(1, 6, 4), (6, 6, 6), (6, 6, 12), (2, 6, 8)])
+def test_a_layer_is_right_on_average(groups, inputs, outputs):
+    random = np.random.default_rng(0)
+    image = random.gamma(1, 1, (500, inputs, 9))
+    trained = random.normal(size=(outputs, inputs // groups, 9))
+    step = 0.2
+    rounded, scale = step * np.rint(trained / step), np.full(outputs, 1e-4)
+    bias = random.integers(-100, 100, outputs, dtype=np.int32)
+
+    def answer(weights, biases):
+        parts = image.reshape(500, groups, inputs // groups, 9)
+        each = weights.reshape(groups, outputs // groups, inputs // groups, 9)
+        return np.einsum("ngit,goit->ngo", parts, each).reshape(500, outputs).mean(axis=0) + biases * scale
+
+    image[:] = image.mean(axis=2, keepdims=True)  # all taps see one mean, as they nearly do in a photograph
+    found = corrected(bias, scale, trained, rounded, image.mean(axis=(0, 2)))
+    assert found.dtype == np.int32
+    np.testing.assert_allclose(answer(rounded, found), answer(trained, bias), atol=1e-4)
+    assert np.abs(answer(rounded, bias) - answer(trained, bias)).max() > 0.1
+
+
+def test_one_scale_may_stand_for_all_and_none_runs_over():
+    trained, mean = np.array([[1.0], [2.0]]), np.array([4.0])
+    bias = np.array([0, -(2**31)], np.int32)
+    found = corrected(bias, np.array(0.5), trained, np.array([[1.5], [2.5]]), mean)
+    assert found.tolist() == [-4, -(2**31)]
+
+
+# Files
+
+
+def prone(kind):
+    """Build a network with a layer most of whose weights round to zero, and so lose what they add to every answer."""
+    from tf_keras import layers
+
+    tf_keras.utils.set_random_seed(5)
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 255, name="rescale")(image)
+    for number in range(3):  # more than an ONNX file leaves float
+        x = layers.Conv2D(32, 1, activation="relu", name=f"first{number}")(x)
+    layer = {
+        "wide": layers.Conv2D(32, 1, name="prone"),
+        "strided": layers.Conv2D(32, 3, 2, name="prone"),
+        "depthwise": layers.DepthwiseConv2D(3, name="prone"),
+        "dense": layers.Dense(32, name="prone"),
+    }[kind]
+    x = layer(layers.Flatten()(layers.AveragePooling2D(8)(x)) if kind == "dense" else x)
+    if kind != "dense":
+        x = layers.GlobalAveragePooling2D(name="features")(x)
+    end = layers.Dense(4, activation="softmax", kernel_initializer="random_normal", name="probabilities")
+    model = tf_keras.Model(image, end(x), name="net")
+    kernel, bias = layer.get_weights()
+    flat = np.full(kernel.shape, 0.0045).reshape(-1, kernel.shape[-1 if kind != "depthwise" else 2])
+    flat[np.arange(flat.shape[1]) % len(flat), np.arange(flat.shape[1])] = 1.27
+    layer.set_weights([flat.reshape(kernel.shape), bias + 0.01])  # converters leave biases out that are zero
+    return model
+
+
+def answers(path, pixels):
+    spec = _spec("tiny", LABELS, 0)
+    return np.concatenate([format_of(path).open(path, spec, Device("cpu")).infer(image[None]) for image in pixels])
+
+
+def write(model, kind, pixels, folder, *, correct):
+    """Make an int8 file; one that is not corrected was told that every channel is zero on average."""
+    fp32, int8 = folder / f"fp32.{kind}", folder / f"int8.{correct}.{kind}"
+    spec = _spec("tiny", LABELS, 0)
+    if kind == "onnx":
+        onnx_files.write_fp32(model, spec, fp32)
+        ranges = onnx_files.calibrate(fp32, [pixels], "minmax", folder)
+    else:
+        tflite.write_fp32(model, spec, fp32)
+        ranges = tflite.calibrate(fp32, [pixels], "minmax")
+    if not correct:
+        ranges = replace(ranges, means={name: 0 * mean for name, mean in ranges.means.items()})
+    if kind == "onnx":
+        onnx_files.write_int8(fp32, ranges, int8, folder)
+    else:
+        tflite.write_int8(fp32, ranges, int8)
+    return int8
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return np.random.default_rng(2).integers(0, 256, (24, SIDE, SIDE, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("layer", ["wide", "strided", "depthwise", "dense"])
+def test_what_rounding_takes_is_given_back(layer, kind, pixels, tmp_path):
+    model = prone(layer)
+    expected = np.asarray(model(pixels))
+    off = {
+        correct: np.abs(answers(write(model, kind, pixels, tmp_path, correct=correct), pixels) - expected).mean()
+        for correct in (False, True)
+    }
+    assert off[True] < off[False] / 2
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_layer_that_is_applied_twice_keeps_its_biases(kind, pixels, tmp_path):
+    from tf_keras import layers
+
+    tf_keras.utils.set_random_seed(6)
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 255)(image)
+    shared = layers.Conv2D(8, 1, activation="relu", name="shared")
+    for number in range(5):
+        x = layers.Conv2D(8, 1, activation="relu", name=f"first{number}")(x)
+    x = layers.GlobalAveragePooling2D()(shared(shared(x)))
+    model = tf_keras.Model(image, layers.Dense(4, activation="softmax")(x), name="net")
+    found = answers(write(model, kind, pixels, tmp_path, correct=True), pixels)
+    np.testing.assert_allclose(found, model(pixels), atol=0.05)
