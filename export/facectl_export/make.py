@@ -91,10 +91,10 @@ class Workshop:
     def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> KeptFloat | None:
         ranges = self._ranges_of(cell, quantizer, base)
         tuned = cell.recipe.network == "quantize-aware"
-        layers = quantizer.layers(base, tuned)
+        layers = quantizer.layers(base)
 
         def write(keep: Collection[str]) -> Path:
-            quantizer.write(base, ranges, path, self.scratch, keep, tuned)
+            quantizer.write(base, ranges, path, keep, tuned=tuned)
             return path
 
         if not isinstance(self.keep, str):
@@ -112,7 +112,7 @@ class Workshop:
             what = f"{cell.format} {cell.precision}, calibration images"
             with progress(what, len(self.calibration.images), self.quiet) as advance:
                 batches = self.calibration.batches(advance)
-                self._ranges[key] = quantizer.calibrate(base, batches, self.calibration.method, self.scratch)
+                self._ranges[key] = quantizer.calibrate(base, batches, self.calibration.method)
         return self._ranges[key]
 
     @contextmanager

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drawn_run import SIDE, _spec
-from facectl_export.formats.bias import corrected
+from facectl_export.bias import corrected, shift
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 
@@ -39,17 +39,15 @@ def test_a_layer_is_right_on_average(groups, inputs, outputs):
         return np.einsum("ngit,goit->ngo", parts, each).reshape(500, outputs).mean(axis=0) + biases * scale
 
     image[:] = image.mean(axis=2, keepdims=True)  # all taps see one mean, as they nearly do in a photograph
-    found = corrected(bias, scale, trained, rounded, image.mean(axis=(0, 2)))
+    found = corrected(bias, scale, shift(trained, rounded, image.mean(axis=(0, 2))))
     assert found.dtype == np.int32
     np.testing.assert_allclose(answer(rounded, found), answer(trained, bias), atol=1e-4)
     assert np.abs(answer(rounded, bias) - answer(trained, bias)).max() > 0.1
 
 
 def test_one_scale_may_stand_for_all_and_none_runs_over():
-    trained, mean = np.array([[1.0], [2.0]]), np.array([4.0])
     bias = np.array([0, -(2**31)], np.int32)
-    found = corrected(bias, np.array(0.5), trained, np.array([[1.5], [2.5]]), mean)
-    assert found.tolist() == [-4, -(2**31)]
+    assert corrected(bias, np.array(0.5), np.array([2.0, 2.0])).tolist() == [-4, -(2**31)]
 
 
 # Files
@@ -91,18 +89,12 @@ def write(model, kind, pixels, folder, *, correct):
     """Make an int8 file; one that is not corrected was told that every channel is zero on average."""
     fp32, int8 = folder / f"fp32.{kind}", folder / f"int8.{correct}.{kind}"
     spec = _spec("tiny", LABELS, 0)
-    if kind == "onnx":
-        onnx_files.write_fp32(model, spec, fp32)
-        ranges = onnx_files.calibrate(fp32, [pixels], "minmax", folder)
-    else:
-        tflite.write_fp32(model, spec, fp32)
-        ranges = tflite.calibrate(fp32, [pixels], "minmax")
+    format_ = onnx_files if kind == "onnx" else tflite
+    format_.write_fp32(model, spec, fp32)
+    ranges = format_.calibrate(fp32, [pixels], "minmax")
     if not correct:
         ranges = replace(ranges, means={name: 0 * mean for name, mean in ranges.means.items()})
-    if kind == "onnx":
-        onnx_files.write_int8(fp32, ranges, int8, folder)
-    else:
-        tflite.write_int8(fp32, ranges, int8)
+    format_.write_int8(fp32, ranges, int8)
     return int8
 
 

@@ -77,14 +77,14 @@ def fp32(keras, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ranges(fp32, pixels, tmp_path_factory):
-    return exporter.calibrate(fp32, [pixels], "minmax", tmp_path_factory.mktemp("ranges"))
+def ranges(fp32, pixels):
+    return exporter.calibrate(fp32, [pixels], "minmax")
 
 
 @pytest.fixture(scope="module")
 def int8(fp32, ranges, tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
-    exporter.write_int8(fp32, ranges, folder / "drawn.int8.onnx", folder)
+    exporter.write_int8(fp32, ranges, folder / "drawn.int8.onnx")
     return folder / "drawn.int8.onnx"
 
 
@@ -123,8 +123,8 @@ def test_an_opset_and_a_constant_batch_hold_at_every_precision(keras, pixels, tm
     paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
     exporter.write_fp32(keras, spec(), paths[0], 5, opset)
     exporter.write_fp16(paths[0], paths[1])
-    found = exporter.calibrate(paths[0], [pixels[:7], pixels[7:]], "minmax", tmp_path)
-    exporter.write_int8(paths[0], found, paths[2], tmp_path)
+    found = exporter.calibrate(paths[0], [pixels[:7], pixels[7:]], "minmax")
+    exporter.write_int8(paths[0], found, paths[2])
     for path, off in zip(paths, (1e-5, 0.005, 0.1), strict=True):
         made = onnx.load(path)
         onnx.checker.check_model(made, full_check=True)
@@ -146,7 +146,7 @@ def test_embeddings_have_norm_1_and_the_direction_of_keras_at_every_precision(pi
     paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
     exporter.write_fp32(model, spec("embed"), paths[0])
     exporter.write_fp16(paths[0], paths[1])
-    exporter.write_int8(paths[0], exporter.calibrate(paths[0], [pixels], "minmax", tmp_path), paths[2], tmp_path)
+    exporter.write_int8(paths[0], exporter.calibrate(paths[0], [pixels], "minmax"), paths[2])
     for path, cosine in zip(paths, (0.99999, 0.9999, 0.95), strict=True):
         assert signature(path)[1] == ("embedding", "tensor(float)", ["N", CLASSES])
         found = answer(path, pixels)
@@ -215,25 +215,25 @@ def test_int8_is_what_the_library_s_own_one_step_makes_but_for_the_biases(fp32, 
         weight_type=QuantType.QInt8,
     )
     uncorrected = replace(ranges, means={name: 0 * mean for name, mean in ranges.means.items()})
-    exporter.write_int8(fp32, uncorrected, tmp_path / "int8.onnx", tmp_path)
+    exporter.write_int8(fp32, uncorrected, tmp_path / "int8.onnx")
     assert stored(tmp_path / "int8.onnx") == stored(tmp_path / "static.onnx")
     np.testing.assert_array_equal(answer(tmp_path / "int8.onnx", pixels), answer(tmp_path / "static.onnx", pixels))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_int8_answers_nearly_as_keras(keras, fp32, pixels, tmp_path, method):
-    found = exporter.calibrate(fp32, (pixels[start : start + 5] for start in range(0, 32, 5)), method, tmp_path)
-    exporter.write_int8(fp32, found, tmp_path / "int8.onnx", tmp_path)
+    found = exporter.calibrate(fp32, (pixels[start : start + 5] for start in range(0, 32, 5)), method)
+    exporter.write_int8(fp32, found, tmp_path / "int8.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "int8.onnx"), full_check=True)
     assert np.abs(answer(tmp_path / "int8.onnx", pixels) - np.asarray(keras(pixels))).mean() < 0.05
     assert signature(tmp_path / "int8.onnx") == signature(fp32)
 
 
 def test_ranges_hold_all_that_was_met_however_it_was_cut(fp32, ranges, pixels, tmp_path):
-    one_by_one = exporter.calibrate(fp32, (image[None] for image in pixels), "minmax", tmp_path)
+    one_by_one = exporter.calibrate(fp32, (image[None] for image in pixels), "minmax")
     constant = tmp_path / "constant.onnx"
     exporter.write_fp32(network(), spec(), constant, 3)
-    by_threes = exporter.calibrate(constant, [pixels[:10], pixels[10:]], "minmax", tmp_path)
+    by_threes = exporter.calibrate(constant, [pixels[:10], pixels[10:]], "minmax")
     assert set(one_by_one.tensors) == set(ranges.tensors)
     for found in (one_by_one, by_threes):
         same = set(found.tensors) & set(ranges.tensors)  # the converter numbers what it makes itself
@@ -242,30 +242,30 @@ def test_ranges_hold_all_that_was_met_however_it_was_cut(fp32, ranges, pixels, t
             np.testing.assert_allclose(found.tensors[name].range_value, ranges.tensors[name].range_value, atol=1e-5)
 
 
-def test_percentile_leaves_out_what_is_rarest(fp32, pixels, tmp_path):
+def test_percentile_leaves_out_what_is_rarest(fp32, pixels):
     """One pixel of hundreds of thousands is white, in images that are otherwise nearly black."""
     dark = np.repeat(np.uint8(pixels / 16), 8, axis=0)
     dark[-1, 16, 16] = 255
     widths = {}
     for method in ("minmax", "percentile"):
-        found = exporter.calibrate(fp32, [dark], method, tmp_path).tensors
+        found = exporter.calibrate(fp32, [dark], method).tensors
         widths[method] = {name: np.ptp(found[name].range_value) for name in found}
     kept = [widths["percentile"][name] / width for name, width in widths["minmax"].items() if width > 0]
     assert max(kept) <= 1.0001
     assert min(kept) < 0.8
 
 
-def test_without_images_there_is_nothing_to_calibrate(fp32, tmp_path):
+def test_without_images_there_is_nothing_to_calibrate(fp32):
     for method in METHODS:
         with pytest.raises(UsageError, match="no images to calibrate with"):
-            exporter.calibrate(fp32, [], method, tmp_path)
+            exporter.calibrate(fp32, [], method)
 
 
 def test_nothing_is_said_on_stdout_or_stderr(fp32, pixels, tmp_path, capfd):
     exporter.write_fp16(fp32, tmp_path / "fp16.onnx")
     for method in METHODS:
-        found = exporter.calibrate(fp32, [pixels[:8], pixels[8:]], method, tmp_path)
-        exporter.write_int8(fp32, found, tmp_path / "int8.onnx", tmp_path)
+        found = exporter.calibrate(fp32, [pixels[:8], pixels[8:]], method)
+        exporter.write_int8(fp32, found, tmp_path / "int8.onnx")
     exporter.integer_share(tmp_path / "int8.onnx")
     assert capfd.readouterr() == ("", "")
 
@@ -273,56 +273,67 @@ def test_nothing_is_said_on_stdout_or_stderr(fp32, pixels, tmp_path, capfd):
 # Layers that stay float
 
 
-def test_the_layers_are_named_in_their_order_without_the_first(fp32):
+def test_the_layers_are_named_in_their_order(fp32):
     names = exporter.layers(fp32)
-    assert sorted(names[1:3]) == ["left", "right"]
-    assert [names[0], *names[3:]] == ["conv2", "conv17", "top", "probabilities"]
+    assert sorted(names[3:5]) == ["left", "right"]
+    assert [*names[:3], *names[5:]] == ["conv", "conv1", "conv2", "conv17", "top", "probabilities"]
 
 
-def test_a_layer_of_a_small_network_is_quantized_too(tmp_path):
-    exporter.write_fp32(tiny_model(CLASSES), spec(), tmp_path / "tiny.onnx")
-    assert exporter.layers(tmp_path / "tiny.onnx") == ["lower", "upper", "probabilities"]
+def test_all_of_a_small_network_is_integer(pixels, tmp_path):
+    paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "int8")]
+    exporter.write_fp32(tiny_model(CLASSES), spec(), paths[0])
+    exporter.write_int8(paths[0], exporter.calibrate(paths[0], [pixels], "minmax"), paths[1])
+    assert exporter.integer_share(paths[1]).ops == len(exporter.layers(paths[0])) == 3
 
 
 def test_a_layer_that_is_kept_stays_float_and_no_other_whose_name_begins_alike(fp32, int8, ranges, tmp_path):
     everything = exporter.integer_share(int8)
     sizes = {"right": 8 * 8, "left": 8 * 8 * 9, "top": 12 * 12 * 9, "probabilities": 12 * CLASSES}
     for name, size in sizes.items():
-        exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", tmp_path, [name])
+        exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", [name])
         share = exporter.integer_share(tmp_path / "kept.onnx")
         assert (everything.ops - share.ops, everything.weights - share.weights) == (1, size)
         onnx.checker.check_model(onnx.load(tmp_path / "kept.onnx"), full_check=True)
-    exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", tmp_path, ["conv", "conv1"])  # float anyway
+    exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", ["conv", "conv1"])  # float anyway
     assert exporter.integer_share(tmp_path / "kept.onnx") == everything
 
 
 def test_keeping_every_layer_gives_the_answers_of_fp32(fp32, ranges, pixels, tmp_path):
-    exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", tmp_path, exporter.layers(fp32))
+    exporter.write_int8(fp32, ranges, tmp_path / "kept.onnx", exporter.layers(fp32))
     share = exporter.integer_share(tmp_path / "kept.onnx")
     assert (share.ops, share.weights) == (0, 0)
     np.testing.assert_allclose(answer(tmp_path / "kept.onnx", pixels), answer(fp32, pixels), atol=0.02)
 
 
 def test_ranges_are_as_they_were_after_a_quantization(fp32, int8, pixels, tmp_path):
-    found = exporter.calibrate(fp32, [pixels], "minmax", tmp_path)
+    found = exporter.calibrate(fp32, [pixels], "minmax")
     for keep in ([], ["left", "top"], []):
-        exporter.write_int8(fp32, found, tmp_path / "again.onnx", tmp_path, keep)
+        exporter.write_int8(fp32, found, tmp_path / "again.onnx", keep)
     assert stored(tmp_path / "again.onnx") == stored(int8)
 
 
 def test_a_layer_that_is_not_there_cannot_be_kept(fp32, ranges, tmp_path):
-    with pytest.raises(UsageError, match="no layer 'conv71' to keep float; did you mean 'conv17'"):
-        exporter.write_int8(fp32, ranges, tmp_path / "any.onnx", tmp_path, ["conv71"])
+    with pytest.raises(UsageError, match="no layer 'rigt' to keep float; did you mean 'right'"):
+        exporter.write_int8(fp32, ranges, tmp_path / "any.onnx", ["rigt"])
     assert not (tmp_path / "any.onnx").exists()
 
 
 # How much is integer
 
 
-def test_an_int8_file_is_integer_but_for_its_first_layers(fp32, int8):
+def test_an_int8_file_is_integer_but_for_its_first_layers(int8):
     share = exporter.integer_share(int8)
-    assert (share.ops, share.ops_of) == (len(exporter.layers(fp32)), 8)
+    assert (share.ops, share.ops_of) == (6, 8)
     assert share.weights_of - share.weights == 3 * 8 * 9 + 8 * 8 * 9
+
+
+def test_all_of_a_network_that_learnt_to_be_rounded_is_integer_with_its_own_biases(fp32, ranges, tmp_path):
+    exporter.write_int8(fp32, ranges, tmp_path / "tuned.onnx", tuned=True)
+    share = exporter.integer_share(tmp_path / "tuned.onnx")
+    assert (share.ops, share.weights) == (share.ops_of, share.weights_of)
+    unmeasured = replace(ranges, means={})
+    exporter.write_int8(fp32, unmeasured, tmp_path / "again.onnx", tuned=True)
+    assert stored(tmp_path / "again.onnx") == stored(tmp_path / "tuned.onnx")
 
 
 def test_float_files_have_nothing_integer(fp32, tmp_path):

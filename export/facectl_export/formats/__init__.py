@@ -1,7 +1,7 @@
 """The formats: how each makes a file of every precision that it has, in one table."""
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,13 +42,12 @@ class Settings:
 class Quantizer:
     """How a format's float file becomes int8."""
 
-    calibrate: Callable[[Path, Batches, Method, Path], Any]
-    """Float file, batches (uint8 N × height × width × 3), method and a scratch folder → ranges of its tensors."""
-    write: Callable[[Path, Any, Path, Path, Collection[str], bool], None]
-    """Float file, ranges, the file to write, a scratch folder, the layers that stay float, and whether the network was
-    fine-tuned to be rounded."""
-    layers: Callable[[Path, bool], list[str]]
-    """The layers that it quantizes, by their names in the Keras model; float file, and whether it was so tuned."""
+    calibrate: Callable[[Path, Batches, Method], Any]
+    """Float file, batches (uint8 N × height × width × 3) and method → ranges of its tensors."""
+    write: Callable[..., None]
+    """Float file, ranges, the file to write, the layers that stay float; `tuned`: the network learnt to be rounded."""
+    layers: Callable[[Path], list[str]]
+    """The convolutions and matrix products of a float file, by their names in the Keras model."""
 
 
 @dataclass(frozen=True)
@@ -99,25 +98,6 @@ def _write_core_ml(model: Any, spec: ModelSpec, path: Path, kind: str, settings:
     coreml.write_float(model, spec, path, half=kind == "fp16", ios=settings.ios)
 
 
-def _calibrate_tflite(base: Path, batches: Batches, method: Method, scratch: Path) -> Any:  # noqa: ARG001
-    return tflite.calibrate(base, batches, method)
-
-
-def _quantize_tflite(
-    base: Path,
-    ranges: Any,
-    path: Path,
-    scratch: Path,
-    keep: Collection[str],
-    tuned: bool,
-) -> None:
-    tflite.write_int8(base, ranges, path, keep, tuned=tuned)
-
-
-def _quantize_onnx(base: Path, ranges: Any, path: Path, scratch: Path, keep: Collection[str], tuned: bool) -> None:
-    onnx.write_int8(base, ranges, path, scratch, keep, tuned=tuned)
-
-
 _FLOAT32: Mapping[Precision, str] = dict.fromkeys(
     ("fp32", "fp16", "int8", "int8-weights", "int8-qat", "pruned", "clustered"), "fp32"
 )
@@ -131,7 +111,7 @@ WRITERS: dict[FileFormat, Writer] = {
         bases=_FLOAT32,
         write_base=_write_onnx,
         derive={"fp32": copy, "fp16": onnx.write_fp16},
-        quantizer=Quantizer(onnx.calibrate, _quantize_onnx, lambda base, tuned: onnx.layers(base, tuned=tuned)),
+        quantizer=Quantizer(onnx.calibrate, onnx.write_int8, onnx.layers),
         write_spec=onnx.write_spec,
         share=onnx.integer_share,
         require_packages=onnx.require_packages,
@@ -147,7 +127,7 @@ WRITERS: dict[FileFormat, Writer] = {
             "pruned": copy,
             "clustered": copy,
         },
-        quantizer=Quantizer(_calibrate_tflite, _quantize_tflite, lambda base, tuned: tflite.layers(base)),  # noqa: ARG005
+        quantizer=Quantizer(tflite.calibrate, tflite.write_int8, tflite.layers),
         write_spec=tflite.write_spec,
         share=tflite.integer_share,
         require_packages=tflite.require_packages,

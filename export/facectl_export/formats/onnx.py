@@ -98,30 +98,25 @@ def write_fp16(fp32: Path, path: Path) -> None:
     onnx.save(model, path)
 
 
-def write_int8(
-    fp32: Path, ranges: Ranges, path: Path, scratch: Path, keep: Collection[str] = (), *, tuned: bool = False
-) -> None:
+def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (), *, tuned: bool = False) -> None:
     """Quantize statically: uint8 activations within `ranges`, int8 weights per channel, biases corrected.
 
     Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. Of a network
     that was `tuned` to be rounded the first layers are integer too, and the biases stay: they are what it learnt.
-    `scratch` is a folder for intermediate files. Raises `UsageError` where `keep` names a layer that is not there.
+    Raises `UsageError` where `keep` names a layer that is not there.
     """
     import onnx
 
     nodes = onnx.load(fp32).graph.node
     for layer in keep:
         if not any(is_under(node.name, layer) for node in nodes):
-            raise UsageError(
-                f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32, tuned=tuned))}"
-            )
-    with quiet():
+            raise UsageError(f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32))}")
+    with quiet(), prepared(fp32) as ready:
         from onnxruntime.quantization import QuantType
         from onnxruntime.quantization.calibrate import TensorsData
         from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
         from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-        ready = prepared(fp32, scratch)
         model = load_model_with_shape_infer(ready)
         floats = [*(node.name for node in first_nodes(nodes, tuned=tuned)), *keep]
         quantizer = QDQQuantizer(
@@ -144,13 +139,12 @@ def write_int8(
         quantizer.model.save_model_to_file(path)
 
 
-def layers(fp32: Path, *, tuned: bool = False) -> list[str]:
-    """Name the Keras layers of the convolutions and matrix products that `write_int8` quantizes, in their order."""
+def layers(fp32: Path) -> list[str]:
+    """Name the Keras layers of an fp32 file that are convolutions or matrix products, in their order."""
     import onnx
 
     nodes = onnx.load(fp32).graph.node
-    quantized = nodes[len(first_nodes(nodes, tuned=tuned)) :]
-    return list(dict.fromkeys(layer_name(quantized[position].name) for position in layer_positions(quantized)))
+    return list(dict.fromkeys(layer_name(nodes[position].name) for position in layer_positions(nodes)))
 
 
 def write_spec(path: Path, spec: ModelSpec) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -41,24 +42,24 @@ class Ranges:
     means: Means
 
 
-def calibrate(fp32: Path, batches: Iterable[Images], method: Method, scratch: Path) -> Ranges:
+def calibrate(fp32: Path, batches: Iterable[Images], method: Method) -> Ranges:
     """Find the range of every activation over `batches`: uint8 N × height × width × 3 each, of training images.
 
     `minmax`: all that was met. `percentile`: 99.999 % of it. `entropy`: the range that loses least information (Migacz,
     "8-bit Inference with TensorRT", 2017), as ONNX Runtime has it. Memory does not grow with the number of images.
-    `scratch` is a folder for intermediate files. Raises `UsageError` where there is no image.
+    Raises `UsageError` where there is no image.
     """
-    with quiet():
+    with quiet(), prepared(fp32) as ready:
         from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
         calibrator = create_calibrator(
-            prepared(fp32, scratch),
+            ready,
             QUANTIZED_OPS,
-            str(scratch / "augmented.onnx"),
+            str(ready.with_name("augmented.onnx")),
             CalibrationMethod[_NAMES[method]],
             extra_options=_OPTIONS[method],
         )
-    means = ChannelMeans(prepared(fp32, scratch))
+        means = ChannelMeans(ready)
     pixels = calibrator.infer_session.get_inputs()[0]
     for piece in _pieces(batches, pixels.shape[0]):
         with quiet():
@@ -71,13 +72,15 @@ def calibrate(fp32: Path, batches: Iterable[Images], method: Method, scratch: Pa
         return Ranges(calibrator.compute_data(), means.means())
 
 
-def prepared(fp32: Path, scratch: Path) -> Path:
-    """Write the fp32 file as it is quantized: constants folded, batch norms fused, shapes inferred."""
+@contextmanager
+def prepared(fp32: Path) -> Iterator[Path]:
+    """Give the fp32 file as it is quantized, for as long as it takes: constants folded, batch norms fused."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    path = scratch / f"{fp32.stem}.prepared.onnx"
-    quant_pre_process(fp32, path, skip_symbolic_shape=True)
-    return path
+    with TemporaryDirectory(prefix="facectl.") as folder:
+        path = Path(folder) / fp32.name
+        quant_pre_process(fp32, path, skip_symbolic_shape=True)
+        yield path
 
 
 def _pieces(batches: Iterable[Images], batch: int | str | None) -> Iterator[Images]:

@@ -27,7 +27,7 @@ Answers = npt.NDArray[np.float32]
 BATCH = 32
 EPOCHS: dict[Network, int] = {"quantize-aware": 1, "pruned": 4, "clustered": 1}
 """Where it is not said."""
-RATES: dict[Network, float] = {"quantize-aware": 2e-5, "pruned": 1e-4, "clustered": 2e-5}
+RATES: dict[Network, float] = {"quantize-aware": 5e-6, "pruned": 1e-4, "clustered": 2e-5}
 """Adam's, at the beginning; they fall to 0 by a half cosine."""
 BACKBONES = (
     "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "mobilenet_v2", "resnet50", "vgg16",
