@@ -115,6 +115,23 @@ def test_what_rounding_takes_is_given_back(layer, kind, pixels, tmp_path):
     assert off[True] < off[False] / 2
 
 
+@pytest.mark.parametrize("layer", ["wide", "strided", "depthwise", "dense"])
+def test_a_network_that_is_to_learn_to_be_rounded_begins_right_on_average(layer, pixels):
+    pytest.importorskip("tensorflow_model_optimization")
+    from facectl_export.tuning.correct import bias_corrected
+    from facectl_export.tuning.fake_quant import observe_ranges
+    from facectl_export.tuning.fold import fold
+    from facectl_export.tuning.simulate import quantize_aware
+
+    model = fold(prone(layer))
+    off = []
+    for begin in (model, bias_corrected(model, [pixels[:12], pixels[12:]])):
+        simulated = quantize_aware(begin, 1).model
+        observe_ranges(simulated, [pixels])
+        off.append(np.abs(simulated.predict_on_batch(pixels) - model.predict_on_batch(pixels)).mean())
+    assert off[1] < off[0] / 2
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_layer_that_is_applied_twice_keeps_its_biases(kind, pixels, tmp_path):
     from tf_keras import layers
