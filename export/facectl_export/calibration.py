@@ -46,14 +46,18 @@ class Calibration:
 
 
 def stratified(images: Sequence[Image], count: int) -> list[Image]:
-    """Choose up to `count` images, evenly over the classes, in an order that does not change."""
+    """Choose up to `count` images, evenly over the classes, in an order that does not change.
+
+    Where they end in the middle of a turn, those of that turn are of classes as far apart as can be.
+    """
     classes: dict[str, list[Image]] = {}
     for item in sorted(images, key=lambda item: item.path):
         classes.setdefault(item.label, []).append(item)
-    turns = [
-        items[turn]
-        for turn in range(max(map(len, classes.values()), default=0))
-        for items in classes.values()
-        if turn < len(items)
-    ]
-    return turns[:count]
+    chosen: list[Image] = []
+    for turn in range(max(map(len, classes.values()), default=0)):
+        row = [items[turn] for items in classes.values() if turn < len(items)]
+        left = count - len(chosen)
+        if left < len(row):
+            return chosen + [row[place * len(row) // left] for place in range(left)]
+        chosen += row
+    return chosen

@@ -103,9 +103,9 @@ def _batch(text: str | None) -> int | str | None:
 
     if text is None or text == "dynamic":
         return None if text else "default"
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1024:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 64:
         return int(text)
-    raise UsageError(f"--batch {text!r}: use a number of images, 1 to 1024, or dynamic")
+    raise UsageError(f"--batch {text!r}: use a number of images, 1 to 64, or dynamic")
 
 
 def _show(done: "Export", order: "Order", json: bool) -> None:

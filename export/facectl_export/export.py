@@ -1,12 +1,11 @@
 """Export: from a run folder to a folder of files that passed the gate, all of them or none."""
 
-import math
 import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,19 +19,20 @@ from msgspec.structs import replace
 from facectl_export import bundle, calibration, golden, latency
 from facectl_export.calibration import Calibration, Method, stratified
 from facectl_export.formats import WRITERS, Settings, base_name
-from facectl_export.make import AUTO, Workshop
-from facectl_export.measured import Export, Tuning
+from facectl_export.make import AUTO, NONE, Workshop
+from facectl_export.measured import Export, Exported, Latency, Tuning
 from facectl_export.precision import Cell, FileFormat, Network
 from facectl_export.prove import CPU, Judge, reference
 from facectl_export.reports import report
 from facectl_export.reports.card import card
 from facectl_export.tuning.fine_tune import Material, check_backbone, fine_tune
-from facectl_runtime.engines import format_of
+from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.errors import (
     FacectlError,
     GateError,
     MissingExtraError,
     ModelError,
+    NoEngineError,
     UsageError,
     did_you_mean,
     reason,
@@ -42,7 +42,7 @@ from facectl_runtime.files import scratch_beside
 from facectl_runtime.image import Pixels, load
 from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import Precision
+from facectl_runtime.spec import ModelSpec, Precision
 from facectl_trainer.engine import engine_of
 from facectl_trainer.framework import use_device
 from facectl_trainer.model import digest
@@ -173,13 +173,13 @@ def _require(package: str, who: str) -> None:
 
 
 def _check_layers(order: Order, model: Any) -> None:
-    """Refuse a layer to keep float that the network has not."""
-    names = [layer.name for layer in model.layers]
+    """Refuse a layer to keep float that is no convolution or dense layer of the network."""
+    names = [layer.name for layer in model.layers if any("kernel" in weight.name for weight in layer.weights)]
     for name in order.keep_float if not isinstance(order.keep_float, str) else ():
         if name not in names:
             raise UsageError(
-                f"--keep-float {name}: {model.name} has no such layer{did_you_mean(name, names)}; its last are "
-                f"{', '.join(names[-4:])}"
+                f"--keep-float {name}: no convolution or dense layer of {model.name}{did_you_mean(name, names)}; its "
+                f"last are {', '.join(names[-4:])}"
             )
 
 
@@ -205,7 +205,7 @@ def _learnt_from(order: Order, run: Run) -> tuple[list[Image], list[Image]]:
     tuned = any(cell.recipe.network != "trained" for cell in order.cells)
     integer = any(cell.recipe.integer == "arithmetic" for cell in order.cells)
     train = run.images("train", order.data)[1] if integer or tuned else []
-    val = run.images("val", order.data)[1] if tuned or (integer and order.keep_float == AUTO) else []
+    val = run.images("val", order.data)[1] if tuned or (integer and order.keep_float != NONE) else []
     return train, val
 
 
@@ -258,7 +258,8 @@ def _failed_page(order: Order) -> Path:
 def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
     """Add how long each file takes to answer: all that can run here side by side, those carried over included.
 
-    The float file that an int8 file was made of is timed beside it, though it may not leave.
+    The float file that an int8 file was made of is timed beside it, though it may not leave. A file carried over that
+    does not run here keeps the time that it had.
     """
     paths = {row.file: (scratch if (scratch / row.file).exists() else order.out) / row.file for row in done.files}
     run_here: tuple[FileFormat, ...] = ("onnx", "tflite")
@@ -266,18 +267,32 @@ def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
     runnable = {row.file: paths[row.file] for row in done.files if row.format in run_here or row.latency}
     known = {row.format for row in done.files if row.precision == "fp32"}
     beside = {name: path for name, path in bases.items() if path.exists() and name.split()[0] not in known}
-    engines = [(name, format_of(path).open(path, run.spec, CPU)) for name, path in (runnable | beside).items()]
+    engines = list(_engines(runnable | beside, run.spec, scratch))
     with progress("timing the files side by side", 1, order.quiet) as advance:
         times = latency.measure(engines, run.spec.input)
         advance(1)
     base: dict[str, float] = {name.split()[0]: times[name].median for name in beside}
     base |= {row.format: times[row.file].median for row in done.files if row.precision == "fp32" and row.file in times}
-    rows = []
-    for row in done.files:
-        took = times.get(row.file)
-        slower = bool(took and row.integer_arithmetic and took.median > base.get(row.format, math.inf))
-        rows.append(replace(row, latency=took, slower_than_float=slower))
+    rows = (_with_time(row, times.get(row.file), base.get(row.format)) for row in done.files)
     return replace(done, files=tuple(rows))
+
+
+def _engines(paths: Mapping[str, Path], spec: ModelSpec, scratch: Path) -> Iterator[tuple[str, Engine]]:
+    """Open files by name, without those of an earlier export that nothing installed here runs."""
+    for name, path in paths.items():
+        try:
+            yield name, format_of(path).open(path, spec, CPU)
+        except (MissingExtraError, NoEngineError):
+            if path.parent == scratch:
+                raise
+
+
+def _with_time(row: Exported, took: Latency | None, base: float | None) -> Exported:
+    """Add the time that a file took, and whether it is an integer one that took longer than `base` milliseconds."""
+    if took is None:
+        return row
+    slower = row.slower_than_float if base is None else row.is_integer and took.median > base
+    return replace(row, latency=took, slower_than_float=slower)
 
 
 def _pages(run: Run, done: Export, wanted: Answered, root: Path) -> dict[str, str | bytes]:

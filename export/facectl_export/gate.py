@@ -11,6 +11,8 @@ from facectl_export.precision import Tolerance
 from facectl_runtime.evaluate import Answered
 from facectl_runtime.metrics import kl_divergence, paired_drop, wilson
 
+_NORM = 1e-3  # the L2 norm of a row is 1 by contract; the normalization is computed in float at every precision
+
 
 class Comparison(msgspec.Struct, frozen=True, tag_field="task", tag="classify"):
     """How an exported classifier's answers differ from the trained model's."""
@@ -52,6 +54,8 @@ class EmbeddingComparison(msgspec.Struct, frozen=True, tag_field="task", tag="em
     """The least cosine of any image."""
     largest: float
     """Largest |difference| of any component."""
+    norm: float | None = None
+    """Largest | ‖q‖₂ - 1 | of the file's own embeddings, to which cosines are blind; None where it was not measured."""
 
 
 class IntegerShare(msgspec.Struct, frozen=True):
@@ -115,7 +119,8 @@ def compare_embeddings(trained: Answered, exported: Answered) -> EmbeddingCompar
     if trained.images != exported.images:
         raise ValueError("the two models answered different images")
     p, q = trained.probabilities.astype(np.float64), exported.probabilities.astype(np.float64)
-    cosines = (p * q).sum(axis=1) / (np.linalg.norm(p, axis=1) * np.linalg.norm(q, axis=1))
+    norms = np.linalg.norm(q, axis=1)
+    cosines = (p * q).sum(axis=1) / (np.linalg.norm(p, axis=1) * norms)
     mean, n = float(cosines.mean()), len(cosines)
     half = 1.96 * float(cosines.std(ddof=1)) / math.sqrt(n) if n > 1 else 2.0
     return EmbeddingComparison(
@@ -124,6 +129,7 @@ def compare_embeddings(trained: Answered, exported: Answered) -> EmbeddingCompar
         cosine_interval=(max(-1.0, mean - half), min(1.0, mean + half)),
         least=float(cosines.min()),
         largest=float(np.abs(p - q).max()),
+        norm=float(np.abs(norms - 1).max()),
     )
 
 
@@ -134,8 +140,7 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
     failure where there are too few to show a share so small.
     """
     if isinstance(measured, EmbeddingComparison):
-        short = not measured.cosine >= tolerance.cosine
-        return [Shortfall("mean cosine", measured.cosine, tolerance.cosine, least=True)] if short else []
+        return _embedding_shortfalls(measured, tolerance)
     agreement = 1 - _whole(1 - tolerance.agreement, measured.n)
     found = []
     if not measured.agreement >= agreement:
@@ -148,6 +153,15 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
     ):
         if not value <= allowed:
             found.append(Shortfall(name, value, allowed))
+    return found
+
+
+def _embedding_shortfalls(measured: EmbeddingComparison, tolerance: Tolerance) -> list[Shortfall]:
+    found = []
+    if not measured.cosine >= tolerance.cosine:
+        found.append(Shortfall("mean cosine", measured.cosine, tolerance.cosine, least=True))
+    if measured.norm is not None and not measured.norm <= _NORM:
+        found.append(Shortfall("largest |norm - 1|", measured.norm, _NORM))
     return found
 
 

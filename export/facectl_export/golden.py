@@ -15,6 +15,7 @@ from facectl_runtime.spec import Golden, GoldenImage, InputSpec
 
 COUNT = 4
 BYTES = 200_000  # of the 600,000 that a spec may carry: an int8 model is itself only a few million
+_FIRST = 150_000  # of them for the first image, so that the others have room
 _SMALL = 96  # shorter side in pixels of all golden images but the first
 _COLOURS = 64  # a palette keeps a photograph's PNG to a third
 
@@ -53,13 +54,13 @@ def photographs(root: Path, images: Sequence[Image], spec: InputSpec, count: int
     by_class = [[item for item in rotation if item.label == label] for label in sorted({item.label for item in images})]
     turns = [items[turn] for turn in range(max(map(len, by_class))) for items in by_class if turn < len(items)]
     pictures = [image.decode(root / item.path) for item in turns[:count]]
-    return [_png(_larger(pictures[0], spec)), *(_png(_shrunk(picture)) for picture in pictures[1:])]
+    return [_larger(pictures[0], spec), *(_png(_shrunk(picture)) for picture in pictures[1:])]
 
 
 def patterns(spec: InputSpec) -> list[bytes]:
     """Draw the golden images of a model of people, whose photographs are nobody else's business."""
     drawn = list(_drawn(COUNT))
-    return [_png(_larger(drawn[0], spec)), *(_png(_shrunk(picture)) for picture in drawn[1:])]
+    return [_larger(drawn[0], spec), *(_png(_shrunk(picture)) for picture in drawn[1:])]
 
 
 def _drawn(count: int) -> Iterator[Pillow.Image]:
@@ -75,9 +76,16 @@ def _drawn(count: int) -> Iterator[Pillow.Image]:
         yield picture
 
 
-def _larger(picture: Pillow.Image, spec: InputSpec) -> Pillow.Image:
-    size = (round(spec.width * 1.375), round(spec.height * 1.125))
-    return picture.resize(size, Pillow.Resampling.BICUBIC)
+def _larger(picture: Pillow.Image, spec: InputSpec) -> bytes:
+    """Make a PNG that is larger than the input; where so many pixels would not fit, of squares of one colour."""
+    width, height = size = (round(spec.width * 1.375), round(spec.height * 1.125))
+    png = _png(picture.resize(size, Pillow.Resampling.BICUBIC))
+    square = 1
+    while len(png) > _FIRST:
+        square *= 2
+        coarse = (max(1, width // square), max(1, height // square))
+        png = _png(picture.resize(coarse, Pillow.Resampling.BICUBIC), size)
+    return png
 
 
 def _shrunk(picture: Pillow.Image) -> Pillow.Image:
@@ -86,7 +94,9 @@ def _shrunk(picture: Pillow.Image) -> Pillow.Image:
     return picture.resize(size, Pillow.Resampling.BICUBIC)
 
 
-def _png(picture: Pillow.Image) -> bytes:
+def _png(picture: Pillow.Image, size: tuple[int, int] | None = None) -> bytes:
+    """Write a picture in few colours; at `size`, each of its pixels becomes many of one colour."""
     buffer = io.BytesIO()
-    picture.quantize(_COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG).save(buffer, "PNG", optimize=True)
+    few = picture.quantize(_COLOURS, dither=Pillow.Dither.FLOYDSTEINBERG)
+    few.resize(size or few.size, Pillow.Resampling.NEAREST).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()

@@ -11,9 +11,12 @@ from facectl_export.calibration import Calibration
 from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file_name
 from facectl_export.measured import KeptFloat, Tuning
 from facectl_export.precision import Cell, Network
-from facectl_export.sensitivity import Compare, keep_float
+from facectl_export.sensitivity import Compare, keep_float, keep_named
+from facectl_export.tuning.fold import LOGITS
+from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.progress import progress
 from facectl_runtime.spec import ModelSpec
+from facectl_trainer.model import PROBABILITIES
 
 AUTO, NONE = "auto", "none"  # what `--keep-float` takes beside layers' names
 
@@ -90,21 +93,19 @@ class Workshop:
 
     def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> KeptFloat | None:
         ranges = self._ranges_of(cell, quantizer, base)
-        tuned = cell.recipe.network == "quantize-aware"
         layers = quantizer.layers(base)
 
         def write(keep: Collection[str]) -> Path:
-            quantizer.write(base, ranges, path, keep, tuned=tuned)
+            quantizer.write(base, ranges, path, keep)
             return path
 
-        if not isinstance(self.keep, str):
-            write([name for name in self.keep if name in layers])  # the others are float anyway
-            return None
         if self.keep == NONE:
             write(())
             return None
         with progress(f"{path.name}: what quantization hurts", len(layers), self.quiet) as advance:
-            return keep_float(write, self.compare, layers, cell.recipe.tolerance, advance)
+            if isinstance(self.keep, str):
+                return keep_float(write, self.compare, layers, cell.recipe.tolerance, advance)
+            return keep_named(write, self.compare, _named(self.keep, layers, path.name))
 
     def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path) -> Any:
         key = (cell.format, cell.recipe.network)
@@ -120,6 +121,17 @@ class Workshop:
         with progress(what, 1, self.quiet) as advance:
             yield
             advance(1)
+
+
+def _named(names: Sequence[str], layers: Collection[str], file: str) -> list[str]:
+    """Give the layers that are to stay float as a file has them. Raises `UsageError` for one that it has not."""
+    found = [LOGITS if name == PROBABILITIES and LOGITS in layers else name for name in names]
+    if strange := next((name for name in found if name not in layers), None):
+        raise UsageError(
+            f"--keep-float {strange}: no convolution or dense layer of {file}{did_you_mean(strange, layers)}; "
+            f"it has {', '.join(layers)}"
+        )
+    return found
 
 
 _NETWORKS: tuple[Network, ...] = ("trained", "quantize-aware", "pruned", "clustered")

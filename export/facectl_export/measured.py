@@ -11,7 +11,10 @@ from facectl_runtime.spec import Gate, Precision
 
 
 class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds an image, one image at a time, pixels to answer; all files in turn on one machine."""
+    """Milliseconds an image, pixels to answer; all files in turn on one machine.
+
+    One image at a time; of a file of a constant batch, a whole batch at a time, divided by its size.
+    """
 
     median: float
     p95: float
@@ -103,9 +106,9 @@ class Exported(msgspec.Struct, frozen=True):
         return self.comparison is None or math.isfinite(self.comparison.largest)
 
     @property
-    def integer_arithmetic(self) -> bool:
-        """Whether this file is to compute on integers."""
-        return PRECISIONS[self.precision].integer == "arithmetic"
+    def is_integer(self) -> bool:
+        """Whether this file is to compute on integers, or to store its weights as such."""
+        return PRECISIONS[self.precision].integer is not None
 
 
 class Export(msgspec.Struct, frozen=True):

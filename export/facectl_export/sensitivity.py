@@ -19,8 +19,8 @@ def keep_float(
     """Find the layers that quantization hurts most, and keep 1, 2, 4, … of them float until val is within tolerance.
 
     How much a layer is hurt is how far the answers move when it alone is quantized. Gives None where nothing needs to
-    stay float. At most half of the layers stay so: what is then still outside is for the gate to refuse. `advance` is
-    called with 1 for each of the len(layers) measurements.
+    stay float. At most a third of the layers stay so: what is then still outside is for the gate to refuse. `advance`
+    is called with 1 for each of the len(layers) measurements.
     """
     whole = quantize(())
     bytes_before, before = whole.stat().st_size, compare(whole)
@@ -31,11 +31,19 @@ def keep_float(
         hurt[layer] = _distance(compare(quantize([other for other in layers if other != layer])))
         advance(1)
     worst_first = sorted(layers, key=lambda layer: -hurt[layer])
-    count, most = 1, max(1, len(layers) // 2)
+    count, most = 1, max(1, len(layers) // 3)
     while shortfalls(measured := compare(quantize(worst_first[:count])), tolerance) and count < most:
         count = min(2 * count, most)
     kept = tuple(worst_first[:count])
     return KeptFloat(kept, _agreement(before), _agreement(measured), bytes_before, whole.stat().st_size)
+
+
+def keep_named(quantize: Quantize, compare: Compare, names: Sequence[str]) -> KeptFloat:
+    """Keep layers float, and measure what that costs and brings."""
+    whole = quantize(())
+    bytes_before, before = whole.stat().st_size, compare(whole)
+    whole = quantize(names)
+    return KeptFloat(tuple(names), _agreement(before), _agreement(compare(whole)), bytes_before, whole.stat().st_size)
 
 
 def _distance(compared: Comparison | EmbeddingComparison) -> float:

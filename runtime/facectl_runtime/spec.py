@@ -1,10 +1,12 @@
 """The contract between training, export and running: a `ModelSpec`, carried inside every model file.
 
 Its JSON stands under the key `facectl.spec` in ONNX `metadata_props`; a run folder holds it as `spec.json`. A reader
-accepts nothing that it does not know: a misspelt or surplus key is an error, and a later version says so.
+accepts nothing that it does not know: a misspelt or surplus key is an error, and a later version says so. Nor
+does it accept a spec that was changed after it was written: labels in another order would name the wrong class.
 """
 
 import base64
+import hashlib
 import math
 from typing import Annotated, Literal
 
@@ -167,7 +169,10 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     metrics: Metrics | None = None
     golden: Golden | None = None
     graph_sha256: Sha256 | None = None
-    """Of the file without its metadata: what `verify` knows a damaged or edited file by."""
+    """Of the file without its metadata: what `verify` knows a damaged or edited graph by."""
+    spec_sha256: Sha256 | None = None
+    """Of the spec's own JSON with null in this place. It stands in JSON only: `encode` fills it in, `decode` checks it
+    and takes it out, so that a spec made of another carries no digest that is not its own."""
 
     def __post_init__(self) -> None:
         self._check_task()
@@ -206,15 +211,17 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
 
 
 def encode(spec: ModelSpec) -> str:
-    """Write a spec as JSON, one line."""
-    return msgspec.json.encode(spec).decode()
+    """Write a spec as JSON, one line, with the digest of that line in it."""
+    blank = msgspec.json.encode(msgspec.structs.replace(spec, spec_sha256=None))
+    digest = hashlib.sha256(blank).hexdigest()
+    return msgspec.json.encode(msgspec.structs.replace(spec, spec_sha256=digest)).decode()
 
 
 def decode(text: str | bytes, where: str) -> ModelSpec:
     """Read a spec from JSON, strictly.
 
-    `where` names the file in messages. Raises `ModelError` for JSON that is no spec, for one that contradicts itself
-    and for one of a later version.
+    `where` names the file in messages. Raises `ModelError` for JSON that is no spec, for one that contradicts itself,
+    for one of a later version and for one that was changed after `encode` wrote it.
     """
     try:
         version = msgspec.json.decode(text, type=_Version).spec_version
@@ -223,14 +230,30 @@ def decode(text: str | bytes, where: str) -> ModelSpec:
                 f"{where}: its spec has version {version} and this facectl reads {SPEC_VERSION}; "
                 "upgrade with: pip install -U facectl"
             )
-        return msgspec.json.decode(text, type=ModelSpec)
+        spec = msgspec.json.decode(text, type=ModelSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{where}: its facectl spec is not valid: {error}; export the model again") from error
+    _check_digest(text.encode() if isinstance(text, str) else text, spec.spec_sha256, where)
+    return msgspec.structs.replace(spec, spec_sha256=None)
+
+
+def _check_digest(text: bytes, said: str | None, where: str) -> None:
+    """Hold a spec to the digest in it. Raises `ModelError`."""
+    # The bytes as they were read, not the fields: another writer's order and numbers count as that writer wrote them.
+    blank = text.strip().replace(f'"spec_sha256":"{said}"'.encode(), b'"spec_sha256":null')
+    found = hashlib.sha256(blank).hexdigest()
+    if found != said:
+        met = f"its spec_sha256 says {said[:12]}" if said else "it has no spec_sha256"
+        raise ModelError(
+            f"{where}: its facectl spec was changed after it was written (its SHA-256 is {found[:12]}, {met}); "
+            "restore the file from a copy, or train or export the model again"
+        )
 
 
 def summary(spec: ModelSpec) -> dict[str, object]:
     """Give the spec as plain JSON values with each golden PNG cut down to its size, for people and `inspect --json`."""
     plain: dict[str, object] = msgspec.to_builtins(spec)
+    del plain["spec_sha256"]  # of the whole JSON, which this is not
     if isinstance(golden := plain.get("golden"), dict):
         for image in golden["images"]:
             image["png"] = f"<{len(base64.b64decode(image['png']))} bytes>"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drawn_run import SIDE, _spec
-from facectl_export.bias import corrected, shift
+from facectl_export.bias import corrected, excess, same_padding, share_seen
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 
@@ -19,6 +19,7 @@ from facectl_export.formats import tflite  # noqa: E402
 
 LABELS = ["ant", "bee", "cat", "dog"]
 FORMATS = ["onnx", "tflite"]
+LAYERS = ["wide", "strided", "depthwise", "padded", "dense"]
 
 
 # The arithmetic
@@ -39,7 +40,7 @@ def test_a_layer_is_right_on_average(groups, inputs, outputs):
         return np.einsum("ngit,goit->ngo", parts, each).reshape(500, outputs).mean(axis=0) + biases * scale
 
     image[:] = image.mean(axis=2, keepdims=True)  # all taps see one mean, as they nearly do in a photograph
-    found = corrected(bias, scale, shift(trained, rounded, image.mean(axis=(0, 2))))
+    found = corrected(bias, scale, excess(trained, rounded, image.mean(axis=(0, 2))))
     assert found.dtype == np.int32
     np.testing.assert_allclose(answer(rounded, found), answer(trained, bias), atol=1e-4)
     assert np.abs(answer(rounded, bias) - answer(trained, bias)).max() > 0.1
@@ -48,6 +49,22 @@ def test_a_layer_is_right_on_average(groups, inputs, outputs):
 def test_one_scale_may_stand_for_all_and_none_runs_over():
     bias = np.array([0, -(2**31)], np.int32)
     assert corrected(bias, np.array(0.5), np.array([2.0, 2.0])).tolist() == [-4, -(2**31)]
+
+
+@pytest.mark.parametrize(
+    ("size", "taps", "stride", "dilation"), [(4, 5, 1, 1), (7, 3, 2, 1), (8, 3, 2, 1), (9, 3, 1, 2)]
+)
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_a_tap_sees_as_much_of_a_map_as_tensorflow_lets_it(size, taps, stride, dilation, padding):
+    import tensorflow as tf
+
+    ends = same_padding(size, taps, stride, dilation) if padding == "same" else (0, 0)
+    if size < dilation * (taps - 1) + 1 and padding == "valid":
+        pytest.skip("no answer")
+    # Each tap has an output to itself, which says whether it lies on a map of ones.
+    kernel = np.eye(taps, dtype=np.float32)[:, None]
+    seen = tf.nn.conv1d(np.ones((1, size, 1), np.float32), kernel, stride, padding.upper(), dilations=dilation)
+    np.testing.assert_allclose(share_seen(size, taps, stride, dilation, *ends), np.mean(seen, axis=(0, 1)))
 
 
 # Files
@@ -66,15 +83,17 @@ def prone(kind):
         "wide": layers.Conv2D(32, 1, name="prone"),
         "strided": layers.Conv2D(32, 3, 2, name="prone"),
         "depthwise": layers.DepthwiseConv2D(3, name="prone"),
+        "padded": layers.DepthwiseConv2D(5, padding="same", name="prone"),
         "dense": layers.Dense(32, name="prone"),
     }[kind]
-    x = layer(layers.Flatten()(layers.AveragePooling2D(8)(x)) if kind == "dense" else x)
+    small = layers.AveragePooling2D(8, name="small")  # 4 × 4: most of what five taps see there is padding
+    x = layer({"dense": lambda: layers.Flatten()(small(x)), "padded": lambda: small(x)}.get(kind, lambda: x)())
     if kind != "dense":
         x = layers.GlobalAveragePooling2D(name="features")(x)
     end = layers.Dense(4, activation="softmax", kernel_initializer="random_normal", name="probabilities")
     model = tf_keras.Model(image, end(x), name="net")
     kernel, bias = layer.get_weights()
-    flat = np.full(kernel.shape, 0.0045).reshape(-1, kernel.shape[-1 if kind != "depthwise" else 2])
+    flat = np.full(kernel.shape, 0.0045).reshape(-1, kernel.shape[2 if kind in ("depthwise", "padded") else -1])
     flat[np.arange(flat.shape[1]) % len(flat), np.arange(flat.shape[1])] = 1.27
     layer.set_weights([flat.reshape(kernel.shape), bias + 0.01])  # converters leave biases out that are zero
     return model
@@ -98,24 +117,25 @@ def write(model, kind, pixels, folder, *, correct):
     return int8
 
 
+def off(model, kind, pixels, folder, *, correct):
+    """Give how far the answers of an int8 file are from its network's, on average."""
+    found = answers(write(model, kind, pixels, folder, correct=correct), pixels)
+    return np.abs(found - np.asarray(model(pixels))).mean()
+
+
 @pytest.fixture(scope="module")
 def pixels():
     return np.random.default_rng(2).integers(0, 256, (24, SIDE, SIDE, 3), np.uint8)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("layer", ["wide", "strided", "depthwise", "dense"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_what_rounding_takes_is_given_back(layer, kind, pixels, tmp_path):
     model = prone(layer)
-    expected = np.asarray(model(pixels))
-    off = {
-        correct: np.abs(answers(write(model, kind, pixels, tmp_path, correct=correct), pixels) - expected).mean()
-        for correct in (False, True)
-    }
-    assert off[True] < off[False] / 2
+    assert off(model, kind, pixels, tmp_path, correct=True) < off(model, kind, pixels, tmp_path, correct=False) / 2
 
 
-@pytest.mark.parametrize("layer", ["wide", "strided", "depthwise", "dense"])
+@pytest.mark.parametrize("layer", LAYERS)
 def test_a_network_that_is_to_learn_to_be_rounded_begins_right_on_average(layer, pixels):
     pytest.importorskip("tensorflow_model_optimization")
     from facectl_export.tuning.correct import bias_corrected
@@ -133,16 +153,18 @@ def test_a_network_that_is_to_learn_to_be_rounded_begins_right_on_average(layer,
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_layer_that_is_applied_twice_keeps_its_biases(kind, pixels, tmp_path):
+def test_a_layer_that_is_applied_twice_is_no_worse_for_it(kind, pixels, tmp_path):
     from tf_keras import layers
 
     tf_keras.utils.set_random_seed(6)
     image = layers.Input((SIDE, SIDE, 3), dtype="uint8")
     x = layers.Rescaling(1 / 255)(image)
-    shared = layers.Conv2D(8, 1, activation="relu", name="shared")
-    for number in range(5):
-        x = layers.Conv2D(8, 1, activation="relu", name=f"first{number}")(x)
+    shared = layers.Conv2D(32, 1, activation="relu", name="shared")
+    for number in range(3):
+        x = layers.Conv2D(32, 1, activation="relu", name=f"first{number}")(x)
     x = layers.GlobalAveragePooling2D()(shared(shared(x)))
-    model = tf_keras.Model(image, layers.Dense(4, activation="softmax")(x), name="net")
-    found = answers(write(model, kind, pixels, tmp_path, correct=True), pixels)
-    np.testing.assert_allclose(found, model(pixels), atol=0.05)
+    end = layers.Dense(4, activation="softmax", kernel_initializer="random_normal", name="probabilities")
+    model = tf_keras.Model(image, end(x), name="net")
+    _, bias = shared.get_weights()
+    shared.set_weights([0.0045 + 1.27 * np.eye(32)[None, None], bias + 0.01])
+    assert off(model, kind, pixels, tmp_path, correct=True) < off(model, kind, pixels, tmp_path, correct=False)

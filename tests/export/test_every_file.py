@@ -4,8 +4,10 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from facectl_export import latency
 from facectl_export.choice import cells
 from facectl_export.formats import WRITERS, file_name
 from facectl_runtime.engines import format_of
@@ -37,11 +39,22 @@ def run(photographs, facectl, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(run, facectl):
-    """Export all; a file of a network so small may fall short, and is let out."""
+    """Export all, where integers are slow; a file of a network so small may fall short, and is let out."""
+
+    def slow(engines, spec):
+        batches.update({name: engine.batch for name, engine in engines})
+        return {name: slower(time) if ".int8" in name else time for name, time in measure(engines, spec).items()}
+
+    def slower(time):
+        return msgspec.structs.replace(time, median=time.median + 1000, p95=time.p95 + 1000)
+
+    measure, batches = latency.measure, {}
     words = ["--format", "all", "--quantize", "all", "--epochs", 1, "--allow-degraded", "all", "--quiet", "--json"]
-    done = facectl("export", run, *words)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "measure", slow)
+        done = facectl("export", run, *words)
     assert done.code == 0, done.err
-    return done.json()
+    return done.json() | {"batches": batches}
 
 
 def test_every_file_is_there_with_its_row_and_its_own_spec(run, exported):
@@ -73,6 +86,21 @@ def test_the_shares_of_integers_are_those_of_the_precision(exported):
             assert share["ops"] == share["weights"] == 0
         elif row["precision"] == "int8-weights":
             assert 2 * share["weights"] >= share["weights_of"]
+
+
+def test_each_integer_file_that_is_slower_than_float_says_so(exported):
+    timed = {(row["format"], row["precision"]): row["slower_than_float"] for row in exported["files"] if row["latency"]}
+    assert {key for key, slower in timed.items() if slower} == {
+        ("onnx", "int8"), ("onnx", "int8-qat"), ("tflite", "int8"), ("tflite", "int8-qat"), ("tflite", "int8-weights")
+    }  # fmt: skip
+    assert ("tflite", "fp16") in timed
+
+
+def test_onnx_takes_any_number_of_images_and_tflite_one(exported):
+    assert {name.rpartition(".")[2]: batch for name, batch in exported["batches"].items()} == {
+        "onnx": None,
+        "tflite": 1,
+    }
 
 
 def test_the_tuned_say_what_it_cost(exported):

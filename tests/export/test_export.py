@@ -16,6 +16,9 @@ from facectl_export import golden
 from facectl_export.calibration import stratified
 from facectl_export.formats import WRITERS
 from facectl_runtime import spec as contract
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import MissingExtraError, NoEngineError
 from facectl_runtime.image import load
 from facectl_runtime.labelled import Image, Split
 from facectl_runtime.onnx_metadata import graph_digest
@@ -101,6 +104,17 @@ def test_pixels_go_in_and_probabilities_come_out_for_any_number_of_images(file, 
     np.testing.assert_allclose(alone, together[:1], atol=1e-4)
 
 
+def test_an_engine_knows_whether_its_file_has_a_constant_batch(exported, tmp_path):
+    def fix(graph):
+        for value in (*graph.input, *graph.output):
+            value.type.tensor_type.shape.dim[0].dim_value = 3
+
+    path = shutil.copy(exported.fp32, tmp_path / "three.onnx")
+    edit(path, fix)
+    batches = [format_of(one).open(one, spec_of(one), Device("cpu")).batch for one in (exported.fp32, path)]
+    assert batches == [None, 3]
+
+
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("int8", 0.15)])
 def test_raw_pixels_are_answered_as_by_the_trained_model(exported, keras, pixels, precision, tolerance):
     model = session(getattr(exported, precision))
@@ -134,6 +148,7 @@ def test_calibration_takes_the_classes_in_turn():
     images = [Image(f"{label}/{number}.png", label) for label, count in (("b", 9), ("a", 2)) for number in range(count)]
     chosen = [item.path for item in stratified(images, 6)]
     assert chosen == ["a/0.png", "b/0.png", "a/1.png", "b/1.png", "b/2.png", "b/3.png"]
+    assert [item.label for item in stratified([Image(f"{n}/0.png", str(n)) for n in range(9)], 3)] == ["0", "3", "6"]
     assert stratified(images[::-1], 6) == stratified(images, 6)
     assert len(stratified(images, 100)) == 11
 
@@ -330,6 +345,36 @@ def test_a_good_conversion_replaces_its_own_file_alone(trained, facectl, convert
     assert facectl("verify", old / "colours.onnx").code == 0
 
 
+@pytest.mark.parametrize("error", [MissingExtraError, NoEngineError])
+def test_a_file_carried_over_that_does_not_run_here_keeps_its_time(trained, facectl, convert, old, monkeypatch, error):
+    def without_engine(path):
+        def fail(*_):
+            raise error("not installed")
+
+        return replace(format_of(path), open=fail) if path.parent == old else format_of(path)
+
+    convert(lambda _: None)
+    monkeypatch.setattr("facectl_export.export.format_of", without_engine)
+    before = json.loads((old / "report.json").read_text())["files"]
+    assert facectl("export", trained.folder, "--out", old, "--quiet").code == 0
+    after = json.loads((old / "report.json").read_text())["files"]
+    assert after[1] == before[1]
+    assert after[1]["latency"] is not None
+    assert after[0]["latency"] != before[0]["latency"]
+
+
+def test_a_file_made_now_that_does_not_open_stops_the_export(trained, facectl, convert, old, tree, monkeypatch):
+    def fail(*_):
+        raise MissingExtraError("not installed")
+
+    convert(lambda _: None)
+    monkeypatch.setattr("facectl_export.export.format_of", lambda path: replace(format_of(path), open=fail))
+    before = tree(old)
+    done = facectl("export", trained.folder, "--out", old, "--quiet")
+    assert done.code == 2
+    assert tree(old) == before
+
+
 def test_without_out_the_files_go_into_the_run(trained, facectl, convert, tmp_path):
     convert(lambda _: None)
     run = shutil.copytree(trained.folder, tmp_path / "runs" / "colours")
@@ -441,6 +486,25 @@ def test_a_float_file_under_an_integer_s_name_is_refused(exported, trained, face
     assert not (tmp_path / "out").exists()
 
 
+def test_a_file_that_a_spec_makes_answer_a_little_otherwise_is_refused(
+    trained, facectl, convert, tmp_path, monkeypatch
+):
+    """By less than another machine may, and more than the same one does."""
+    convert(lambda _: None)
+    nudge = change_weights(("MatMul", "Gemm"), -1, 1, lambda w: w * np.float32(1.0005))
+
+    def write_spec(path, spec):
+        nudge(path)
+        writer.write_spec(path, spec)
+
+    writer = WRITERS["onnx"]
+    monkeypatch.setitem(WRITERS, "onnx", replace(writer, write_spec=write_spec))
+    done = facectl("export", trained.folder, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 4
+    assert "colours.onnx: it does not repeat its own answers" in done.error()
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("file", ["spec.json", "model.keras"])
 def test_a_run_that_was_changed_by_hand_is_refused(trained, facectl, convert, tmp_path, keras, file):
     run = shutil.copytree(trained.folder, tmp_path / "colours")
@@ -532,7 +596,10 @@ def test_a_layer_to_keep_that_is_not_there(trained, facectl, convert, tmp_path):
     more = ("--quantize", "int8", "--keep-float", "hed_conv", "--quiet")
     done = facectl("export", trained.folder, "--out", tmp_path / "out", *more)
     assert done.code == 2
-    assert "--keep-float hed_conv: efficientnet_lite0 has no such layer; did you mean 'head_conv'?" in done.error()
+    assert (
+        "--keep-float hed_conv: no convolution or dense layer of efficientnet_lite0; did you mean 'head_conv'?"
+        in done.error()
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -122,9 +122,12 @@ def test_a_depthwise_kernel_has_a_scale_for_each_channel():
 def test_the_epochs_that_better_nothing_are_not_kept(model, material, monkeypatch):
     monkeypatch.setattr(tuning, "RATES", dict.fromkeys(tuning.RATES, 10.0))
     plain, _ = fine_tune(model, "quantize-aware", material, 1, 0, lambda _: None)
+    from facectl_export.tuning.fake_quant import rounded
+
     for name in ("stem", "top"):
-        np.testing.assert_array_equal(
-            plain.get_layer(name).get_weights()[0], fold(model).get_layer(name).get_weights()[0]
+        layer = fold(model).get_layer(name)
+        np.testing.assert_allclose(
+            plain.get_layer(name).get_weights()[0], rounded(layer, layer.get_weights()[0]), atol=1e-6
         )
 
 
@@ -132,3 +135,23 @@ def test_the_epochs_that_better_nothing_are_not_kept(model, material, monkeypatc
 def test_a_backbone_that_the_toolkit_cannot_wrap_is_refused(name):
     with pytest.raises(UsageError, match=f"{name}: pruned fine-tuning does not know its layers; it does efficientnet"):
         check_backbone(name, "pruned")
+
+
+@pytest.mark.parametrize("network", ["pruned", "clustered"])
+def test_logits_of_most_weights_do_not_keep_the_others_from_being_small(network):
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8")
+    x = layers.Conv2D(8, 3, name="conv")(layers.Rescaling(1 / 255)(image))
+    model = tf_keras.Model(image, layers.Dense(9, "softmax", name="probabilities")(layers.Flatten(name="features")(x)))
+    folded = fold(model)
+    assert folded.get_layer("logits").kernel.shape.num_elements() > 10 * folded.get_layer("conv").count_params()
+    simulated = simulate.SIMULATIONS[network](folded, 4)
+    assert [layer.layer.name for layer in simulated.model.layers if hasattr(layer, "layer")] == ["conv"]
+
+
+@pytest.mark.parametrize("network", ["pruned", "clustered"])
+def test_a_network_of_nothing_but_logits_is_not_fine_tuned(material, network):
+    image = layers.Input((SIDE, SIDE, 3), dtype="uint8")
+    x = layers.GlobalAveragePooling2D(name="features")(layers.Rescaling(1 / 255)(image))
+    model = tf_keras.Model(image, layers.Dense(CLASSES, "softmax", name="probabilities")(x), name="flat")
+    with pytest.raises(UsageError, match=r"flat: only its last layer has weights.* take int8"):
+        fine_tune(model, network, material, 1, 0, lambda _: None)

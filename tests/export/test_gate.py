@@ -128,7 +128,20 @@ def test_embeddings_are_compared_by_cosine():
 def test_embeddings_that_are_no_numbers_fall_short():
     broken = answered([[math.nan, math.nan], [0.6, 0.8]], [0, 0])
     found = compare_embeddings(answered([[1, 0], [0.6, 0.8]], [0, 0]), broken)
-    assert [str(short) for short in shortfalls(found, STRICT)] == ["mean cosine nan, at least 0.99 is needed"]
+    assert [str(short) for short in shortfalls(found, STRICT)] == [
+        "mean cosine nan, at least 0.99 is needed",
+        "largest |norm - 1| nan, at most 0.001 is needed",
+    ]
+
+
+@pytest.mark.parametrize(("norm", "passes"), [(1, True), (1.0009, True), (0.998, False), (1.002, False), (7, False)])
+def test_embeddings_that_are_not_of_norm_1_fall_short_whatever_their_cosine(norm, passes):
+    one = answered([[1, 0], [0.6, 0.8]], [0, 0])
+    found = compare_embeddings(one, answered([[1, 0], [0.6 * norm, 0.8 * norm]], [0, 0]))
+    assert found.cosine == pytest.approx(1)
+    assert found.norm == pytest.approx(abs(norm - 1), abs=1e-6)
+    for tolerance in (STRICT, *TOLERANCES.values()):
+        assert [short.measure for short in shortfalls(found, tolerance)] == ["largest |norm - 1|"] * (not passes)
 
 
 # int8 by name

@@ -44,6 +44,16 @@ def test_the_first_is_larger_than_the_input_and_of_another_shape(folder, spec):
         assert width / height != pytest.approx(spec.width / spec.height, rel=0.1)
 
 
+def test_of_a_large_input_too_the_first_leaves_room_for_the_others(folder):
+    spec = InputSpec(1024, 1024, Squash())
+    for pngs in (golden.photographs(folder, class_folders(folder), spec), golden.patterns(spec)):
+        assert opened(pngs[0]).size == (1408, 1152)
+        chosen = golden.choose(pngs, MIDDLE, LEVEL, spec)
+        assert len(golden.record(LEVEL, spec, 0.25, chosen).images) > 1
+        assert sum(map(len, chosen)) <= golden.BYTES
+        assert load(pngs[0], spec).std() > 20  # there is something to see
+
+
 def test_the_others_are_small_and_keep_their_shape(folder):
     for png in golden.photographs(folder, class_folders(folder), SPECS[0])[1:]:
         assert min(opened(png).size) <= 96

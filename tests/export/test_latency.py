@@ -57,6 +57,19 @@ def test_one_image_of_the_input_is_timed_in_milliseconds():
     assert (found.engine, found.device) == ("engine 1.0", "cpu")
 
 
+def test_a_constant_batch_is_timed_whole_and_divided_by_its_size(clock):
+    def infer(pixels):
+        seen.append(len(pixels))
+        clock.now += 0.08
+        return np.zeros((len(pixels), 2), np.float32)
+
+    seen = []
+    found = measure([("a", Engine("a 1.0", "cpu", infer, 8)), clock.engine("b", 0.02)], SPEC, seconds=1)
+    assert set(seen) == {8}
+    assert [found[name].median for name in "ab"] == pytest.approx([10, 20])
+    assert found["a"].p95 == pytest.approx(10)
+
+
 def test_median_and_p95_are_those_of_the_times(clock):
     slow_tenth = iter([0.001] * 40 + [0.001, 0.001, 0.001, 0.001, 0.001, 0.001, 0.001, 0.001, 0.001, 0.011] * 100)
     found = measure([clock.engine("a", lambda _: next(slow_tenth))], SPEC, seconds=0.4)["a"]

@@ -165,6 +165,13 @@ def test_an_embedding_has_cosines_and_no_accuracy():
     assert "An embedding, compared with the trained model's on 251 test images." in found.words
 
 
+def test_the_norm_of_an_embedding_is_shown_where_it_was_measured():
+    one = row(comparison=msgspec.structs.replace(embedded(), norm=0.00021))
+    other = row("tflite", comparison=embedded())
+    found = Page(page(export(one, other, task="embed", accuracy=None), {})).table()
+    assert [found[each.file]["largest |norm - 1|"] for each in (one, other)] == ["0.00021", "–"]
+
+
 def test_columns_and_charts_of_what_was_not_measured_are_left_out():
     found = Page(page(export(row("coreml", "fp16", gate="unverified")), {}))
     assert found.tables[0][0] == ["file", "gate", "runs from", "MB", "MB zipped"]

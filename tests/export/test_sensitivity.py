@@ -5,9 +5,9 @@ from msgspec.structs import replace
 
 from drawn_export import compared
 from facectl_export.precision import PRECISIONS
-from facectl_export.sensitivity import keep_float
+from facectl_export.sensitivity import keep_float, keep_named
 
-LAYERS = [f"conv{number}" for number in range(8)]
+LAYERS = [f"conv{number}" for number in range(12)]
 TOLERANCE = PRECISIONS["int8"].tolerance
 
 
@@ -59,7 +59,14 @@ def test_more_layers_stay_float_until_val_is_within_tolerance(network):
     assert one.tried[-1] == found.layers, "the file that is left is the one that was measured"
 
 
-def test_at_most_half_of_the_layers_stay_float(network):
+def test_at_most_a_third_of_the_layers_stay_float(network):
     found, _ = kept(network(**dict.fromkeys(LAYERS, 0.1)))
-    assert len(found.layers) == len(LAYERS) // 2
-    assert found.agreement == pytest.approx(0.6)
+    assert len(found.layers) == len(LAYERS) // 3
+    assert found.agreement == pytest.approx(0.2)
+
+
+def test_layers_that_are_named_stay_float_and_are_measured(network):
+    one = network(conv0=0.05, conv2=0.2)
+    found = keep_named(one.quantize, one.compare, ["conv2", "conv5"])
+    assert found.layers == one.tried[-1] == ("conv2", "conv5")
+    assert (found.agreement_before, found.agreement) == (pytest.approx(0.75), pytest.approx(0.95))

@@ -166,6 +166,42 @@ def classes(tmp_path: Path, paint: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
+def refuse(classes: Path, facectl: Callable[..., Ran]) -> Callable[..., str]:
+    """Give a function that runs every command on a model that it must refuse, and gives what was said."""
+
+    def run(path: Path, commands: Sequence[str] = ("predict", "evaluate", "verify", "inspect")) -> str:
+        said = set()
+        for command in commands:
+            more = {"predict": [classes], "evaluate": ["--data", classes, "--quiet"]}.get(command, [])
+            ran = facectl(command, path, *more)
+            assert ran.code == 4
+            said.add(ran.error())
+        assert len(said) == 1
+        return said.pop()
+
+    return run
+
+
+@pytest.fixture
+def proven(golden: Golden) -> ModelSpec:
+    """Give a spec with golden images and a threshold, for the edits below."""
+    return colour_spec(golden=golden, threshold=Threshold(0.6, "max_probability", 0.01, 100, 0.02, 100))
+
+
+@pytest.fixture(params=[('"red","green"', '"green","red"'), ('"value":0.6', '"value":0.1'), ("fp32", "int8")], ids=str)
+def edit(request: pytest.FixtureRequest) -> Callable[[Path], None]:
+    """Give a function that edits the spec inside a file and leaves it a spec: no length in the file changes."""
+    old, new = (part.encode() for part in request.param)
+
+    def change(path: Path) -> None:
+        whole = path.read_bytes()
+        assert whole.count(old) == 1
+        path.write_bytes(whole.replace(old, new))
+
+    return change
+
+
+@pytest.fixture
 def spawn() -> Callable[..., Ran]:
     """Give a function that runs a command line as a process of its own, with bytes on its stdin."""
 

@@ -18,6 +18,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from drawn_run import draw_run
 from facectl_runtime import __version__
 from facectl_runtime.spec import OutputSpec, encode
 
@@ -92,6 +93,7 @@ def test_inspect_shows_the_spec(model, golden, colours, facectl):
     assert "labels    red, green, blue\n" in text.out
     found = facectl("inspect", model, "--json").json()
     expected = msgspec.json.decode(encode(colours.spec(golden=golden)))
+    del expected["spec_sha256"]
     for image, shown in zip(golden.images, expected["golden"]["images"], strict=True):
         shown["png"] = f"<{len(image.png)} bytes>"
     assert found == expected
@@ -311,25 +313,6 @@ def test_a_terminal_that_cannot_show_a_name_is_no_reason_to_stop(model, paint, s
 
 # Models
 
-COMMANDS = ["predict", "evaluate", "verify", "inspect"]
-
-
-@pytest.fixture
-def refuse(classes, facectl):
-    """Give a function that runs every command on a model that it must refuse, and gives what was said."""
-
-    def run(path, commands=COMMANDS) -> str:
-        said = set()
-        for command in commands:
-            more = {"predict": [classes], "evaluate": ["--data", classes, "--quiet"]}.get(command, [])
-            ran = facectl(command, path, *more)
-            assert ran.code == 4
-            said.add(ran.error())
-        assert len(said) == 1
-        return said.pop()
-
-    return run
-
 
 def test_a_model_that_is_not_there(refuse, tmp_path):
     assert "missing.onnx: no such model" in refuse(tmp_path / "missing.onnx")
@@ -372,6 +355,22 @@ def test_a_spec_of_a_later_version(refuse, colours, tmp_path):
 @pytest.mark.parametrize("text", ["", "no JSON", '{"spec_version":1,"a\\nb":0}', "[" * 10**5])
 def test_a_spec_that_is_not_valid(refuse, colours, tmp_path, text):
     assert "bad.onnx: " in refuse(colours.save(tmp_path / "bad.onnx", text))
+
+
+def test_a_spec_that_was_edited(refuse, colours, proven, facectl, edit, tmp_path):
+    path = colours.save(tmp_path / "edited.onnx", proven)
+    assert facectl("verify", path).code == 0
+    edit(path)
+    assert "edited.onnx: its facectl spec was changed after it was written" in refuse(path)
+
+
+def test_a_spec_of_a_run_that_was_edited(refuse, facectl, edit, proven, tmp_path):
+    run = draw_run(tmp_path / "run", tmp_path / "photographs", ["cat", "dog"], each=1)
+    (run / "spec.json").write_text(encode(proven))
+    assert facectl("inspect", run).code == 0
+    edit(run / "spec.json")
+    said = refuse(run, ["predict", "evaluate", "verify", "inspect", "export"])
+    assert f"{run / 'spec.json'}: its facectl spec was changed after it was written" in said
 
 
 def test_a_name_of_two_lines_is_still_one_line(refuse, tmp_path):

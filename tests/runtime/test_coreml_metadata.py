@@ -256,6 +256,13 @@ def test_a_package_without_a_spec_says_so(zoo):
     assert "carries no facectl.spec" in ran.error()
 
 
+def test_a_spec_that_was_edited_is_refused(tmp_path, proven, edit, refuse):
+    path = package(tmp_path / "edited.mlpackage", program(**{SPEC_KEY: encode(proven)}))
+    assert call("inspect", path).code == 0
+    edit(path / "Data" / MODEL)
+    assert "edited.mlpackage: its facectl spec was changed after it was written" in refuse(path)
+
+
 def test_predict_says_what_runs_it(coloured, paint):
     ran = call("predict", coloured, paint("a.png"))
     assert ran.code == 4

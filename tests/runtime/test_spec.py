@@ -1,6 +1,7 @@
 """The contract as files carry it: what is written is read back, and nothing that is wrong is let in."""
 
 import copy
+import hashlib
 from typing import Any
 
 import msgspec
@@ -76,9 +77,17 @@ def changed(path: str, value: Any, spec: ModelSpec = CLASSIFIER) -> dict[str, An
     return tree
 
 
+def sealed(tree: Any) -> bytes:
+    """Write a tree as JSON, with the digest that belongs to it where it has one."""
+    if "spec_sha256" not in tree:
+        return msgspec.json.encode(tree)
+    blank = msgspec.json.encode({**tree, "spec_sha256": None})
+    return msgspec.json.encode({**tree, "spec_sha256": hashlib.sha256(blank).hexdigest()})
+
+
 def refused(tree: Any) -> str:
     with pytest.raises(ModelError) as caught:
-        decode(msgspec.json.encode(tree), "zoo.onnx")
+        decode(sealed(tree), "zoo.onnx")
     message = str(caught.value)
     assert message.startswith("zoo.onnx: ")
     assert "\n" not in message
@@ -173,7 +182,9 @@ def test_an_unknown_key_is_refused_and_named(path):
     tree = plain()
     parent, key = at(tree, path)
     (tree if key is None else parent[key])["surplus"] = 1
-    assert "surplus" in refused(tree)
+    message = refused(tree)
+    assert "surplus" in message
+    assert "changed" not in message  # its digest is right: another facectl wrote it so
 
 
 OPTIONAL = {"gate", "embedding_id", "threshold", "metrics", "golden", "graph_sha256"}
@@ -195,7 +206,7 @@ def test_a_missing_key_is_refused_and_named(path):
 def test_what_may_be_missing_may_be_missing(key):
     tree = plain()
     del tree[key]
-    assert getattr(decode(msgspec.json.encode(tree), "zoo.onnx"), key) is None
+    assert getattr(decode(sealed(tree), "zoo.onnx"), key) is None
 
 
 def test_a_later_version_says_to_upgrade_whatever_else_it_holds():
@@ -236,9 +247,64 @@ def test_a_spec_that_contradicts_itself_cannot_be_made():
         CLASSIFIER.name = "other"
 
 
+EDITS = [
+    ('"cat","dog"', '"dog","cat"'),
+    ("großer", "kleiner"),
+    ('"int8"', '"fp32"'),
+    ('"value":0.5', '"value":0.05'),
+    ('"accuracy":0.9', '"accuracy":0.94'),
+    ('"width":224', '"width":225'),
+    ("0.7]", "0.71]"),
+    (SHA, SHA[::-1]),
+    ('"gate":null', '"gate":"passed"'),
+    ('"gate":null,', ""),
+    ('"spec_sha256":"', '"spec_sha256":"' + SHA + '","spec_sha256":"'),
+    (",", ", "),
+]
+
+
+def test_a_spec_that_was_edited_is_refused():
+    for old, new in EDITS:
+        text = encode(CLASSIFIER)
+        assert old in text
+        with pytest.raises(ModelError, match=r"^zoo\.onnx: its facectl spec was changed after it was written.*restore"):
+            decode(text.replace(old, new), "zoo.onnx")
+
+
+def test_another_digest_is_refused_and_so_is_none():
+    for digest, said in ((SHA, f"its spec_sha256 says {SHA[:12]}"), (None, "it has no spec_sha256")):
+        with pytest.raises(ModelError, match=rf"changed after it was written.*{said}"):
+            decode(msgspec.json.encode({**plain(), "spec_sha256": digest}), "zoo.onnx")
+
+
+def test_the_line_end_of_an_editor_is_no_change():
+    assert decode(encode(CLASSIFIER) + "\r\n", "zoo.onnx") == CLASSIFIER
+
+
+def test_the_digest_is_of_the_bytes_that_another_writer_wrote():
+    """Another order of keys, other blanks and another way to write a number."""
+    others = encode(CLASSIFIER).replace(f',"spec_sha256":"{plain()["spec_sha256"]}"', "")
+    blank = '{"spec_sha256":null,' + others[1:].replace('"threshold":{"value":0.5', '"threshold": {\n"value":5.0e-1')
+    digest = hashlib.sha256(blank.encode()).hexdigest()
+    assert decode(blank.replace("null", f'"{digest}"', 1), "zoo.onnx") == CLASSIFIER
+
+
+def test_a_spec_made_of_one_that_was_read_has_a_digest_of_its_own():
+    read = decode(encode(CLASSIFIER), "zoo.onnx")
+    other = msgspec.structs.replace(read, precision="fp32")
+    assert plain(other)["spec_sha256"] != plain(read)["spec_sha256"]
+    assert decode(encode(other), "zoo.onnx") == other
+
+
+def test_the_digest_does_not_change_the_length():
+    texts = [encode(msgspec.structs.replace(CLASSIFIER, graph_sha256=digest)) for digest in (SHA, "0" * 64)]
+    assert len(texts[0]) == len(texts[1])  # a TFLite file's spec is written over one of the same length
+
+
 def test_the_summary_is_the_spec_without_the_pictures():
     shown = summary(CLASSIFIER)
     expected = copy.deepcopy(plain())
+    del expected["spec_sha256"]
     expected["golden"]["images"][0]["png"] = "<4 bytes>"
     assert msgspec.json.decode(msgspec.json.encode(shown)) == expected
     assert "golden" in summary(EMBEDDER)
@@ -320,7 +386,7 @@ json_values = st.recursive(
 @given(st.sampled_from([*REQUIRED, *sorted(OPTIONAL)]), json_values)
 def test_any_value_in_any_place_is_a_spec_or_a_model_error(path, value):
     try:
-        found = decode(msgspec.json.encode(changed(path, value)), "zoo.onnx")
+        found = decode(sealed(changed(path, value)), "zoo.onnx")
     except ModelError:
         return
     assert decode(encode(found), "zoo.onnx") == found

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.image import load
+from facectl_runtime.spec import encode
 from facectl_trainer.run import read_run
 
 pytest.importorskip("tf_keras")
@@ -121,8 +123,9 @@ def test_nothing_of_a_model_file_is_run(trained, facectl, tmp_path, kind):
 
 def test_a_spec_that_is_not_the_models_is_refused(trained, facectl, tmp_path):
     run = shutil.copytree(trained.folder, tmp_path / "run")
-    spec = json.loads((run / "spec.json").read_text())
-    (run / "spec.json").write_text(json.dumps({**spec, "input": {**spec["input"], "width": 200}}))
+    spec = read_run(run).spec
+    narrow = replace(spec, input=replace(spec.input, width=200))
+    (run / "spec.json").write_text(encode(narrow))
     done = facectl("predict", run, next(trained.data.rglob("*.png")))
     assert done.code == 4
     assert "does not take the input" in done.error()

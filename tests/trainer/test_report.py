@@ -5,10 +5,12 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 
 from drawn_run import draw_run, tiny_model
 from facectl_runtime.errors import ModelError
+from facectl_runtime.spec import encode
 
 tf_keras = pytest.importorskip("tf_keras")
 pytest.importorskip("matplotlib")
@@ -18,6 +20,7 @@ from facectl_trainer.reports.photographs import Photographs  # noqa: E402
 from facectl_trainer.reports.report import write_report  # noqa: E402
 from facectl_trainer.reports.results import read_results  # noqa: E402
 from facectl_trainer.reports.seen import test_images as shown_tests  # noqa: E402
+from facectl_trainer.run import read_spec  # noqa: E402
 
 HOSTILE = ['<script>alert("1")</script>', "a & b's", "$x_1$ \\ %"]
 PICTURES = {"learning-curves", "confusion", "reliability", "composition", "examples", "test-images", "mistakes",
@@ -90,9 +93,9 @@ def test_the_headline_says_how_good_on_how_many_and_what_next(page):
 
 def test_the_headline_names_the_licence_of_the_weights(tmp_path):
     folder = draw_run(tmp_path / "run", tmp_path / "data", ["cat", "dog"], each=1)
-    spec = json.loads((folder / "spec.json").read_text())
-    spec["provenance"]["weights_licence"] = "unknown"
-    (folder / "spec.json").write_text(json.dumps(spec))
+    spec = read_spec(folder)
+    source = msgspec.structs.replace(spec.provenance, weights_licence="unknown")
+    (folder / "spec.json").write_text(encode(msgspec.structs.replace(spec, provenance=source)))
     assert "pretrained weights, licence unknown" in headline(read_results(folder))
 
 

@@ -1,7 +1,7 @@
 """The formats: how each makes a file of every precision that it has, in one table."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,8 +44,8 @@ class Quantizer:
 
     calibrate: Callable[[Path, Batches, Method], Any]
     """Float file, batches (uint8 N × height × width × 3) and method → ranges of its tensors."""
-    write: Callable[..., None]
-    """Float file, ranges, the file to write, the layers that stay float; `tuned`: the network learnt to be rounded."""
+    write: Callable[[Path, Any, Path, Collection[str]], None]
+    """Float file, ranges, the file to write, the layers that stay float."""
     layers: Callable[[Path], list[str]]
     """The convolutions and matrix products of a float file, by their names in the Keras model."""
 

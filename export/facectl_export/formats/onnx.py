@@ -16,7 +16,7 @@ from facectl_export.formats.onnx_graph import (
     layer_name,
     layer_positions,
 )
-from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, prepared, quiet
+from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, quiet
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
@@ -98,45 +98,52 @@ def write_fp16(fp32: Path, path: Path) -> None:
     onnx.save(model, path)
 
 
-def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (), *, tuned: bool = False) -> None:
+def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = ()) -> None:
     """Quantize statically: uint8 activations within `ranges`, int8 weights per channel, biases corrected.
 
-    Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. Of a network
-    that was `tuned` to be rounded the first layers are integer too, and the biases stay: they are what it learnt.
-    Raises `UsageError` where `keep` names a layer that is not there.
+    Pixel scaling, the first layers and the softmax stay float, and so do the Keras layers named in `keep`. Raises
+    `UsageError` where `keep` names a layer that the file does not have.
     """
     import onnx
 
-    nodes = onnx.load(fp32).graph.node
+    nodes = ranges.model.graph.node
     for layer in keep:
         if not any(is_under(node.name, layer) for node in nodes):
             raise UsageError(f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32))}")
-    with quiet(), prepared(fp32) as ready:
-        from onnxruntime.quantization import QuantType
-        from onnxruntime.quantization.calibrate import TensorsData
-        from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-        from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
-
-        model = load_model_with_shape_infer(ready)
-        floats = [*(node.name for node in first_nodes(nodes, tuned=tuned)), *keep]
-        quantizer = QDQQuantizer(
-            model,
-            per_channel=True,
-            reduce_range=False,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8,
-            # A copy: it puts the ranges of what ReLU leaves in the place of those before, unless they stay float.
-            tensors_range=TensorsData(ranges.tensors.calibration_method, dict(ranges.tensors.data)),
-            nodes_to_quantize=[],
-            nodes_to_exclude=[node.name for node in model.graph.node if any(is_under(node.name, x) for x in floats)],
-            op_types_to_quantize=QUANTIZED_OPS,
-            extra_options={},
+    paths = [*(node.name for node in first_nodes(nodes)), *keep]
+    floats = [node.name for node in nodes if any(is_under(node.name, path) for path in paths)]
+    model = onnx.ModelProto()
+    model.CopyFrom(ranges.model)
+    with quiet():
+        quantizer = _quantizer(
+            model, ranges, [node.name for node in nodes if any(is_under(node.name, x) for x in floats)]
         )
         quantizer.quantize_model()
-        if not tuned:
-            correct(quantizer.model.model.graph, onnx.load(ready).graph, ranges.means)
-        _hold_float(quantizer.model.model.graph)
-        quantizer.model.save_model_to_file(path)
+    graph = quantizer.model.model.graph
+    correct(graph, ranges.model.graph, ranges.means)
+    _hold_float(graph)
+    quantizer.model.save_model_to_file(path)
+
+
+def _quantizer(model: Any, ranges: Ranges, floats: list[str]) -> Any:
+    """Give ONNX Runtime's quantizer of a model, which it changes, for all nodes but those named."""
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    return QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QUInt8,
+        # A copy: it puts the ranges of what ReLU leaves in the place of those before, unless they stay float.
+        tensors_range=TensorsData(ranges.tensors.calibration_method, dict(ranges.tensors.data)),
+        nodes_to_quantize=[],
+        nodes_to_exclude=floats,
+        op_types_to_quantize=QUANTIZED_OPS,
+        extra_options={},
+    )
 
 
 def layers(fp32: Path) -> list[str]:

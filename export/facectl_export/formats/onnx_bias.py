@@ -1,14 +1,12 @@
 """Bias correction of an ONNX file in QDQ form."""
 
-from collections import Counter
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.bias import corrected, shift
+from facectl_export.bias import corrected, excess, same_padding, share_seen
 
 _WITH_BIAS = ("Conv", "Gemm")
 Means = Mapping[str, npt.NDArray[np.float64]]
@@ -18,11 +16,12 @@ Means = Mapping[str, npt.NDArray[np.float64]]
 class ChannelMeans:
     """Runs a float file, and averages what goes into its convolutions and matrix products."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, trained: Any) -> None:
         import onnx
         import onnxruntime
 
-        model = onnx.load(path)
+        model = onnx.ModelProto()
+        model.CopyFrom(trained)
         self.names = sorted({node.input[0] for node in model.graph.node if node.op_type in _WITH_BIAS})
         maps = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
         outputs = [f"{name}/mean" if name in maps else name for name in self.names]
@@ -54,19 +53,41 @@ def correct(graph: Any, trained: Any, means: Means) -> None:
     weights = {tensor.name: tensor for tensor in trained.initializer}
     dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     floats = {node.name: node for node in trained.node if node.op_type in _WITH_BIAS}
-    taken = Counter(name for node in graph.node for name in node.input)
+    sizes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in trained.value_info}
     value = onnx.numpy_helper.to_array
     for node in graph.node:
         if node.op_type not in _WITH_BIAS or len(node.input) < 3 or not dequantized.keys() >= set(node.input):
             continue  # float, or without a bias
-        if taken[node.input[2]] > 1:
-            continue  # a layer that is applied twice
         _, rounded, bias = (dequantized[name] for name in node.input)
         before = floats[node.name]
+        taken, kernel = before.input[0], _outputs_first(before, value(weights[before.input[1]]))
+        seen = _seen(before, sizes[taken][2:], kernel.shape[2:]) if node.op_type == "Conv" else 1.0
+        found = excess(kernel, _outputs_first(before, _dequantized(rounded, stored)), means[taken], seen)
         number, scale = stored[bias.input[0]], value(stored[bias.input[1]])
-        kernel = _outputs_first(before, value(weights[before.input[1]]))
-        excess = shift(kernel, _outputs_first(before, _dequantized(rounded, stored)), means[before.input[0]])
-        number.CopyFrom(onnx.numpy_helper.from_array(corrected(value(number), scale, excess), number.name))
+        number.CopyFrom(onnx.numpy_helper.from_array(corrected(value(number), scale, found), number.name))
+
+
+def _seen(node: Any, sizes: Sequence[int], kernel: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Give the share of answers for which each tap of a convolution lies in the map: height × width of its kernel."""
+    import onnx
+
+    found = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
+    steps, pads = [found.get(name, (1, 1)) for name in ("strides", "dilations")], found.get("pads", (0, 0, 0, 0))
+    axes = zip(sizes, kernel, *steps, strict=True)
+    ends = zip(pads[:2], pads[2:], strict=True)
+    vertical, horizontal = (
+        share_seen(*axis, *_padding(found, end, axis)) for axis, end in zip(axes, ends, strict=True)
+    )
+    return np.outer(vertical, horizontal)
+
+
+def _padding(attributes: Mapping[str, Any], ends: Sequence[int], axis: tuple[int, int, int, int]) -> Sequence[int]:
+    """Give the zeros before and after an axis: as they are written down, or as `auto_pad` says."""
+    automatic = attributes.get("auto_pad", b"NOTSET")
+    if automatic in (b"NOTSET", b"VALID"):
+        return ends
+    less, more = same_padding(*axis)
+    return (less, more) if automatic == b"SAME_UPPER" else (more, less)
 
 
 def _dequantized(node: Any, stored: Mapping[str, Any]) -> npt.NDArray[np.float64]:

@@ -27,14 +27,13 @@ _WEIGHTS_AT = dict.fromkeys((*LAYER_OPS, "ConvTranspose", "ConvInteger", "MatMul
 _REARRANGING = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast")
 
 
-def first_nodes(nodes: Sequence[Any], *, tuned: bool) -> Sequence[Any]:
+def first_nodes(nodes: Sequence[Any]) -> Sequence[Any]:
     """Give the nodes that stay float in an int8 file: those that scale the pixels, and the first layers.
 
-    The first layers hold few weights and see the finest detail: rounding there is what costs most further on. A network
-    that was `tuned` to be rounded has learnt to bear it there too.
+    The first layers hold few weights and see the finest detail: rounding there is what costs most further on.
     """
     positions = layer_positions(nodes)
-    return nodes[: positions[0 if tuned else min(_FLOAT_LAYERS, len(positions) // 4)]]
+    return nodes[: positions[min(_FLOAT_LAYERS, len(positions) // 4)]]
 
 
 def layer_positions(nodes: Sequence[Any]) -> list[int]:

@@ -38,8 +38,10 @@ class Ranges:
     """The calibrated ranges of one fp32 file's activations, for any number of quantizations of it."""
 
     tensors: Any
-    """ONNX Runtime's `TensorsData`: the least and the largest value by tensor, of the graph as `prepared` gives it."""
+    """ONNX Runtime's `TensorsData`: the least and the largest value by tensor, of the graph as `model` has it."""
     means: Means
+    model: Any
+    """The fp32 file as it is quantized (an ONNX ModelProto): constants folded, batch norms fused, shapes inferred."""
 
 
 def calibrate(fp32: Path, batches: Iterable[Images], method: Method) -> Ranges:
@@ -49,17 +51,8 @@ def calibrate(fp32: Path, batches: Iterable[Images], method: Method) -> Ranges:
     "8-bit Inference with TensorRT", 2017), as ONNX Runtime has it. Memory does not grow with the number of images.
     Raises `UsageError` where there is no image.
     """
-    with quiet(), prepared(fp32) as ready:
-        from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
-
-        calibrator = create_calibrator(
-            ready,
-            QUANTIZED_OPS,
-            str(ready.with_name("augmented.onnx")),
-            CalibrationMethod[_NAMES[method]],
-            extra_options=_OPTIONS[method],
-        )
-        means = ChannelMeans(ready)
+    calibrator, model = _prepared(fp32, method)
+    means = ChannelMeans(model)
     pixels = calibrator.infer_session.get_inputs()[0]
     for piece in _pieces(batches, pixels.shape[0]):
         with quiet():
@@ -69,28 +62,43 @@ def calibrate(fp32: Path, batches: Iterable[Images], method: Method) -> Ranges:
     if not means.images:
         raise UsageError("there are no images to calibrate with; give some of the training split")
     with quiet():
-        return Ranges(calibrator.compute_data(), means.means())
+        return Ranges(calibrator.compute_data(), means.means(), model)
 
 
-@contextmanager
-def prepared(fp32: Path) -> Iterator[Path]:
-    """Give the fp32 file as it is quantized, for as long as it takes: constants folded, batch norms fused."""
+def _prepared(fp32: Path, method: Method) -> tuple[Any, Any]:
+    """Give what collects ranges, and the model as it is quantized."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    with TemporaryDirectory(prefix="facectl.") as folder:
-        path = Path(folder) / fp32.name
-        quant_pre_process(fp32, path, skip_symbolic_shape=True)
-        yield path
+    with quiet(), TemporaryDirectory(prefix="facectl.") as folder:
+        ready = Path(folder) / fp32.name
+        quant_pre_process(fp32, ready, skip_symbolic_shape=True)
+        calibrator = create_calibrator(
+            ready,
+            QUANTIZED_OPS,
+            str(ready.with_name("augmented.onnx")),
+            CalibrationMethod[_NAMES[method]],
+            extra_options=_OPTIONS[method],
+        )
+        return calibrator, load_model_with_shape_infer(ready)
 
 
 def _pieces(batches: Iterable[Images], batch: int | str | None) -> Iterator[Images]:
-    """Cut batches to what is held at once; for a file of a constant batch, to that, the last image repeated."""
+    """Cut batches to what is held at once; for a file of a constant batch, to that.
+
+    Where the last of those has too few images it has them again, all as often as can be.
+    """
     size = batch if isinstance(batch, int) else _AT_ONCE
-    for images in batches:
-        for start in range(0, len(images), size):
-            piece = images[start : start + size]
-            missing = size - len(piece) if size == batch else 0
-            yield np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
+    held: list[Any] = []
+    for image in (image for images in batches for image in images):
+        held.append(image)
+        if len(held) == size:
+            yield np.stack(held)
+            held = []
+    if held:
+        whole = np.stack(held)
+        yield whole[np.arange(size if size == batch else len(held)) % len(held)]
 
 
 class _Once:

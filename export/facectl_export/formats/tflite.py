@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,11 @@ def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
         return Ranges(_by_histogram(fp32, images, method, met.limits), met.means)
 
 
-def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (), *, tuned: bool = False) -> None:
+def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = ()) -> None:
     """Quantize statically: int8 activations within `ranges`, int8 weights per channel, biases corrected.
 
     What comes before the first weights (the scaling of pixels) and after the last (softmax, normalization) stays float,
-    and so do the Keras layers named in `keep`. The biases of a network that was `tuned` to be rounded stay: they are
-    what it learnt. Raises `UsageError` where `keep` names a layer that the file has not.
+    and so do the Keras layers named in `keep`. Raises `UsageError` where `keep` names one that the file has not.
     """
     graph, kept = Graph(fp32), set(keep)
     if unknown := sorted(kept.difference(*(op.layers for op in graph.ops))):
@@ -130,8 +130,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
                 scope = f"^{re.escape(op.name)};$"  # how the quantizer writes an op's name
                 quantizer.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
         _write_quantized(quantizer, path, ranges.limits)
-    if not tuned:
-        path.write_bytes(correct(path.read_bytes(), fp32.read_bytes(), ranges.means))
+    path.write_bytes(correct(path.read_bytes(), fp32.read_bytes(), ranges.means))
 
 
 def require_packages() -> None:
@@ -214,11 +213,20 @@ def _activations(fp32: Path, batches: Batches) -> Iterator[dict[str, npt.NDArray
     (taken,) = interpreter.get_input_details()
     graph = Graph(fp32)
     made = [number for op in graph.ops for number in op.outputs if graph.tensors[number].type == "FLOAT32"]
-    for pixels in batches:
-        for image in pixels:
-            interpreter.set_tensor(taken["index"], np.broadcast_to(image, taken["shape"]))
-            interpreter.invoke()
-            yield {graph.tensors[number].name: interpreter.get_tensor(number) for number in made}
+    at_once = int(taken["shape"][0])
+    for images in _pieces(batches, at_once):
+        interpreter.set_tensor(taken["index"], images[np.arange(at_once) % len(images)])
+        interpreter.invoke()
+        whole = {graph.tensors[number].name: interpreter.get_tensor(number) for number in made}
+        for place in range(len(images)):
+            yield {name: values[place : place + 1] for name, values in whole.items()}
+
+
+def _pieces(batches: Batches, size: int) -> Iterator[npt.NDArray[np.uint8]]:
+    """Cut batches to as many images as the file takes at once; the last may have fewer."""
+    images = (image for pixels in batches for image in pixels)
+    while some := list(islice(images, size)):
+        yield np.stack(some)
 
 
 @contextmanager

@@ -1,14 +1,14 @@
 """Bias correction of an int8 TFLite file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.bias import corrected, shift
+from facectl_export.bias import corrected, excess, same_padding, share_seen
 from facectl_export.formats.tflite_metadata import packed
 
 Means = Mapping[str, npt.NDArray[np.float64]]
@@ -25,16 +25,29 @@ def correct(int8: bytes, fp32: bytes, means: Means) -> bytes:
 
     after, before = (schema.read_model_from_bytearray(bytearray(data)) for data in (int8, fp32))
     taken = Counter(number for op in after.subgraphs[0].operators for number in op.inputs)
-    for (kind, rounded), (_, trained) in zip(_layers(after), _layers(before), strict=True):
+    for (op, rounded), (_, trained) in zip(_layers(after), _layers(before), strict=True):
         if len(rounded) < 3 or not all(one.scale.size for one in rounded):
             continue  # without a bias, or float
-        _, weights, bias = rounded
+        image, weights, bias = rounded
         if taken[bias.number] > 1:
             continue  # a layer that is applied twice
-        order = _LAYOUTS[kind]
+        order = _LAYOUTS[op.kind]
         kernels = trained[1].values.transpose(order), weights.dequantized.transpose(order)
-        bias.write(corrected(bias.values, bias.scale, shift(*kernels, means[trained[0].name])))
+        seen = _seen(op.options, image.shape[1:3], kernels[0].shape[2:]) if op.kind != "FULLY_CONNECTED" else 1.0
+        bias.write(corrected(bias.values, bias.scale, excess(*kernels, means[trained[0].name], seen)))
     return packed(after)
+
+
+def _seen(options: Any, sizes: Sequence[int], kernel: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Give the share of answers for which each tap of a convolution lies in the map: height × width of its kernel."""
+    from ai_edge_litert.schema_py_generated import Padding
+
+    strides, dilations = (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
+    vertical, horizontal = (
+        share_seen(*axis, *(same_padding(*axis) if options.padding == Padding.SAME else (0, 0)))
+        for axis in zip(sizes, kernel, strides, dilations, strict=True)
+    )
+    return np.outer(vertical, horizontal)
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,10 @@ class _Operand:
     @property
     def name(self) -> str:
         return str(self._tensor.name.decode())
+
+    @property
+    def shape(self) -> Sequence[int]:
+        return [int(side) for side in self._tensor.shape]
 
     @property
     def scale(self) -> npt.NDArray[np.float64]:
@@ -84,11 +101,16 @@ class _Operand:
         buffers[tensor.buffer].data = np.frombuffer(values.tobytes(), np.uint8)
 
 
-def _layers(model: Any) -> Iterator[tuple[str, list[_Operand]]]:
+class _Op(NamedTuple):
+    kind: str
+    options: Any
+
+
+def _layers(model: Any) -> Iterator[tuple[_Op, list[_Operand]]]:
     """Give convolutions and dense layers in their order, and what goes into each: values, weights, biases."""
     from ai_edge_litert.tools.flatbuffer_utils import opcode_to_name
 
     for op in model.subgraphs[0].operators:
         kind = opcode_to_name(model, op.opcodeIndex)
         if kind in _LAYOUTS:
-            yield kind, [_Operand(model, number) for number in op.inputs if number >= 0]
+            yield _Op(kind, op.builtinOptions), [_Operand(model, number) for number in op.inputs if number >= 0]

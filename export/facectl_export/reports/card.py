@@ -156,7 +156,7 @@ def _files(export: Export) -> str:
     said = "".join(f"\n- {text(remark)}" for remark in remarks(export))
     return (
         f"## What each file costs\n\nAgainst the trained model, on the same {export.n_test} test images; times on "
-        f"{text(export.machine)}, one image at a time.\n\n"
+        f"{text(export.machine)}, an image, one at a time or, of a file of a constant batch, a whole one.\n\n"
         f"{_table([text(name) for name in header], cells, right=range(3, len(header)))}" + (f"\n{said}" if said else "")
     )
 

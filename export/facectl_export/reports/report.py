@@ -16,6 +16,10 @@ from facectl_trainer.reports.page import Section
 SHOWN = 24
 """Most images in the section of disagreements: those that a file answers most unlike."""
 _SIDE = 170
+_TIMES = (
+    "Milliseconds are of one image at a time (of a file of a constant batch, of a whole one, divided by its size), "
+    "pixels to answer, all files in turn; × fp32 is the time against that of the fp32 file of the same format."
+)
 _UNBROKEN = "<style>#files td.name { white-space: nowrap; }</style>"
 
 
@@ -66,11 +70,9 @@ def _files(export: Export) -> Section:
         "Every file",
         "All figures are of the very file. Brackets are 95 % intervals, of the drop those for matched pairs (Agresti & "
         "Min 2005): above 0 is accuracy lost. Agreement is the share of test images with the trained model's likeliest "
-        "class. Milliseconds are of one image at a time, pixels to answer, all files in turn; × fp32 is the time "
-        "against that of the fp32 file of the same format."
+        f"class. {_TIMES}"
         if export.task == "classify"
-        else "All figures are of the very file; brackets are 95 % intervals. Milliseconds are of one image at a time, "
-        "pixels to answer, all files in turn; × fp32 is the time against that of the fp32 file of the same format.",
+        else f"All figures are of the very file; brackets are 95 % intervals. {_TIMES}",
         html=_UNBROKEN + house.table(header, rows, right=range(3, len(header))),
     )
 

@@ -6,7 +6,7 @@ from facectl_export.gate import Comparison, EmbeddingComparison
 from facectl_export.measured import Export, Exported
 
 _TOP1 = ("top-1", "drop in points [95 %]", "agreement", "largest Δp", "KL")
-_COSINE = ("mean cosine [95 %]", "least cosine", "largest Δ")
+_COSINE = ("mean cosine [95 %]", "least cosine", "largest Δ", "largest |norm - 1|")
 _SPEED = ("integer ops", "8-bit weights, %", "ms, median", "p95", "× fp32")
 
 
@@ -49,7 +49,7 @@ def remarks(export: Export) -> list[str]:
     return said
 
 
-def _compared(one: Exported) -> tuple[str, ...] | None:
+def _compared(one: Exported) -> tuple[str | None, ...] | None:
     found = one.comparison
     if isinstance(found, Comparison):
         low, high = found.drop_interval
@@ -57,7 +57,8 @@ def _compared(one: Exported) -> tuple[str, ...] | None:
         return f"{found.accuracy:.4f}", drop, f"{found.agreement:.4f}", f"{found.largest:.2g}", f"{found.kl:.2g}"
     if isinstance(found, EmbeddingComparison):
         low, high = found.cosine_interval
-        return f"{found.cosine:.5f} [{low:.5f}, {high:.5f}]", f"{found.least:.5f}", f"{found.largest:.2g}"
+        norm = None if found.norm is None else f"{found.norm:.2g}"
+        return f"{found.cosine:.5f} [{low:.5f}, {high:.5f}]", f"{found.least:.5f}", f"{found.largest:.2g}", norm
     return None
 
 

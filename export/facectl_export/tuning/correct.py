@@ -1,17 +1,18 @@
-"""Bias correction of a network before it learns to be rounded: it then begins where the int8 files without it end."""
+"""Bias correction of a network before it learns to be rounded: it begins where int8 files without learning end."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.bias import shift
+from facectl_export.bias import excess, same_padding, share_seen
+from facectl_export.tuning.fake_quant import rounded
 
-_STEPS = 127  # of a kernel's channel, on either side of zero
+Kernel = npt.NDArray[np.float32]
 
 
-def bias_corrected(model: Any, batches: Iterable[npt.NDArray[np.uint8]]) -> Any:
+def bias_corrected(model: Any, batches: Sequence[npt.NDArray[np.uint8]]) -> Any:
     """Give a copy of a folded network whose answers are right on average once its kernels are rounded.
 
     `batches`: of training images, uint8 N × height × width × 3 each.
@@ -28,17 +29,20 @@ def bias_corrected(model: Any, batches: Iterable[npt.NDArray[np.uint8]]) -> Any:
     copy.set_weights(model.get_weights())
     for layer, mean in zip(weighted, means, strict=True):
         kernel, bias = layer.get_weights()
-        weights = _outputs_first(layer, kernel)
-        copy.get_layer(layer.name).set_weights([kernel, bias - shift(weights, _rounded(weights), mean)])
+        after = _outputs_first(layer, rounded(layer, kernel))
+        too_much = excess(_outputs_first(layer, kernel), after, mean, _seen(layer))
+        copy.get_layer(layer.name).set_weights([kernel, bias - too_much])
     return copy
 
 
-def _means(model: Any, batches: Iterable[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float64]]:
-    found = [[values.mean(axis=0, dtype=np.float64) for values in model.predict_on_batch(batch)] for batch in batches]
-    return [np.mean(each, axis=0) for each in zip(*found, strict=True)]
+def _means(model: Any, batches: Sequence[npt.NDArray[np.uint8]]) -> list[npt.NDArray[np.float64]]:
+    found = [[values.sum(axis=0, dtype=np.float64) for values in model.predict_on_batch(some)] for some in batches]
+    images = sum(len(some) for some in batches)
+    return [np.sum(each, axis=0) / images for each in zip(*found, strict=True)]
 
 
-def _outputs_first(layer: Any, kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _outputs_first(layer: Any, kernel: Kernel) -> Kernel:
+    """Turn a kernel to outputs × inputs × taps…, of a depthwise layer to outputs × 1 × height × width."""
     from tf_keras import layers
 
     if isinstance(layer, layers.DepthwiseConv2D):
@@ -47,8 +51,12 @@ def _outputs_first(layer: Any, kernel: npt.NDArray[np.float32]) -> npt.NDArray[n
     return kernel.transpose(3, 2, 0, 1) if kernel.ndim == 4 else kernel.T
 
 
-def _rounded(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Round to int8, symmetric, with a scale for each output."""
-    flat = weights.reshape(len(weights), -1)
-    scale = np.abs(flat).max(axis=1, keepdims=True) / _STEPS
-    return np.asarray(np.rint(flat / np.where(scale, scale, 1)) * scale, np.float32).reshape(weights.shape)
+def _seen(layer: Any) -> Any:
+    """Give the share of answers for which each tap lies in the map: height × width; 1 where there are none."""
+    if not hasattr(layer, "kernel_size"):
+        return 1.0
+    axes = zip(layer.input.shape[1:3], layer.kernel_size, layer.strides, layer.dilation_rate, strict=True)
+    vertical, horizontal = (
+        share_seen(*axis, *(same_padding(*axis) if layer.padding == "same" else (0, 0))) for axis in axes
+    )
+    return np.outer(vertical, horizontal)

@@ -20,6 +20,19 @@ _UNCHANGED = (layers.MaxPooling2D, layers.ZeroPadding2D, layers.Flatten, layers.
 _ATTRIBUTES = {layers.DepthwiseConv2D: "depthwise_kernel", layers.Conv2D: "kernel", layers.Dense: "kernel"}
 
 
+def rounded(layer: Any, kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Round the kernel of a layer as `PerChannel` does."""
+    channels = int(np.prod(kernel.shape[-_axes(layer) :]))
+    flat = kernel.reshape(-1, channels)
+    scale = np.abs(flat).max(axis=0) / 127
+    return np.asarray(np.rint(flat / np.where(scale, scale, 1)) * scale, np.float32).reshape(kernel.shape)
+
+
+def _axes(layer: Any) -> int:
+    """Give how many of a kernel's last axes are its output channels."""
+    return 2 if isinstance(layer, layers.DepthwiseConv2D) else 1
+
+
 class PerChannel(_api.quantizers.LastValueQuantizer):  # type: ignore[misc]  # it has no types
     """int8, symmetric, a scale for each output channel of a kernel, its last axes being `axes` in number."""
 
@@ -51,8 +64,7 @@ class Rounding(_api.QuantizeConfig):  # type: ignore[misc]  # it has no types
 
     def get_weights_and_quantizers(self, layer: Any) -> list[tuple[Any, Any]]:
         """Give the kernel, where it is rounded, and how."""
-        axes = 2 if self.kernel == "depthwise_kernel" else 1
-        return [(getattr(layer, self.kernel), PerChannel(axes))] if self.kernel else []
+        return [(getattr(layer, self.kernel), PerChannel(_axes(layer)))] if self.kernel else []
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list[Any]) -> None:
         """Put the rounded kernel in the place of the kernel."""

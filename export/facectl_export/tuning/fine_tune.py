@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from facectl_export.measured import Tuning
 from facectl_export.precision import Network
-from facectl_export.tuning.correct import bias_corrected
 from facectl_export.tuning.fold import LOGITS, fold
 from facectl_export.tuning.simulate import SIMULATIONS, Simulated
 from facectl_runtime.errors import FacectlError, UsageError
@@ -79,19 +78,32 @@ def fine_tune(
     wanted = _answers(model, material.val)
     steps = epochs * math.ceil(len(material.train) / BATCH)
     if network == "quantize-aware":
+        from facectl_export.tuning.correct import bias_corrected
         from facectl_export.tuning.fake_quant import observe_ranges
 
         some = _some(material, seed)
         simulated = SIMULATIONS[network](bias_corrected(folded, some), steps)
+        _freeze_norms(simulated.model)
         observe_ranges(simulated.model, some)
     else:
         simulated = SIMULATIONS[network](folded, steps)
+        _freeze_norms(simulated.model)
     best = _learn(simulated, folded, RATES[network], material, wanted, epochs, seed, advance)
     simulated.model.set_weights(best)
     plain = simulated.strip()
     rows = [wanted, *(_answers(each, material.val) for each in (simulated.model, plain))]
     before, tuned, stripped = (float(np.mean(row.argmax(axis=1) == material.truth)) for row in rows)
     return plain, Tuning(network, epochs, before, tuned, stripped, round(time.perf_counter() - started, 1))
+
+
+def _freeze_norms(model: Any) -> None:
+    """Let the statistics of the batch norms that could not be folded stay: a few batches would spoil them."""
+    import tf_keras
+
+    for layer in model.layers:
+        inner = getattr(layer, "layer", layer)
+        if isinstance(inner, tf_keras.layers.BatchNormalization):
+            inner.trainable = False
 
 
 def _some(material: Material, seed: int) -> list[Pixels]:
@@ -120,7 +132,6 @@ def _learn(
     for _ in range(epochs):
         mirrored = random.integers(0, 2, len(material.train))
         for chosen in _batches(random.permutation(len(material.train))):
-            simulated.before_step()
             rate.assign(highest * 0.5 * (1 + math.cos(math.pi * done / steps)))
             loss = step(np.stack([material.train[i][:, :: 1 - 2 * mirrored[i]] for i in chosen]))
             if not math.isfinite(float(loss)):
@@ -154,10 +165,6 @@ def _stepper(model: Any, teacher: Any, rate: float) -> tuple[Callable[[Pixels], 
     import tensorflow as tf
     import tf_keras
 
-    for layer in model.layers:
-        inner = getattr(layer, "layer", layer)
-        if isinstance(inner, tf_keras.layers.BatchNormalization):
-            inner.trainable = False  # its statistics stay: a few batches would spoil them
     optimizer = tf_keras.optimizers.Adam(rate)
     optimizer.build(model.trainable_variables)
     student, taught = _with_features(model), _with_features(teacher)

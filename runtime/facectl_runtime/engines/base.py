@@ -25,6 +25,8 @@ class Engine:
     """The device used: `cpu` or `cuda:N`."""
     infer: Callable[[Pixels], Answers]
     """uint8 RGB, N × height × width × 3 → float32, N × output size."""
+    batch: int | None = None
+    """Images that are always computed at once, fewer being filled up; None where any number is."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
             raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
 
-    return Engine(f"onnxruntime {runtime.__version__}", used, in_batches(infer, batch) if batch else infer)
+    return Engine(f"onnxruntime {runtime.__version__}", used, in_batches(infer, batch) if batch else infer, batch)
 
 
 FORMAT = Format(read_spec, open_session, graph_digest)

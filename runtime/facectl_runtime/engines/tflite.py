@@ -35,7 +35,8 @@ def open_interpreter(path: Path, spec: ModelSpec, device: Device) -> Engine:
     batch = int(interpreter.get_input_details()[0]["shape_signature"][0])
     run = _Runner(path, interpreter)
     release = importlib.import_module("ai_edge_litert").__version__
-    return Engine(f"litert {release}", "cpu", run if batch < 0 else in_batches(run, batch))
+    name = f"litert {release}"
+    return Engine(name, "cpu", run) if batch < 0 else Engine(name, "cpu", in_batches(run, batch), batch)
 
 
 FORMAT = Format(read_spec, open_interpreter, graph_digest)
