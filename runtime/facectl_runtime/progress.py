@@ -1,5 +1,6 @@
 """Progress of long work, on stderr: a bar on a terminal, one line at the end elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +45,11 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[float], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*shape, console=Console(stderr=True)) as bar:
+    # A way of its own to the terminal: libraries are silenced by turning the process's stderr away.
+    with (
+        os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal,
+        Progress(*shape, console=Console(file=terminal)) as bar,
+    ):
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)
         bar.update(task, total=bar.tasks[0].completed)  # what stops early is done, not broken off

@@ -1,10 +1,8 @@
 """From a Keras model to a Core ML package: an ML Program in 16- or 32-bit floats, and its weights made smaller."""
 
 import importlib
-import logging
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partialmethod
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from facectl_export.formats.quiet import quiet
 from facectl_export.gate import IntegerShare
 from facectl_runtime.coreml_metadata import graph_digest, model_file
 from facectl_runtime.errors import MissingExtraError, UsageError
@@ -317,14 +316,11 @@ def _size(op: Any) -> int:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence coremltools: what it lacks off macOS, versions that it was not tried with, and its progress bars."""
-    bar, before = importlib.import_module("tqdm").tqdm, logging.root.manager.disable
+    bar = importlib.import_module("tqdm").tqdm
     start = bar.__init__
-    logging.disable(logging.WARNING)
     bar.__init__ = partialmethod(start, disable=True)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             yield
     finally:
         bar.__init__ = start
-        logging.disable(before)

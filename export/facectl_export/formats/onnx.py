@@ -16,7 +16,8 @@ from facectl_export.formats.onnx_graph import (
     layer_name,
     layer_positions,
 )
-from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate, quiet
+from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate
+from facectl_export.formats.quiet import quiet
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode

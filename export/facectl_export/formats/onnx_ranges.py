@@ -1,21 +1,19 @@
 """Calibration of an ONNX file: the range of values of every activation, over training images."""
 
-import io
-import logging
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from facectl_export.calibration import Method
 from facectl_export.formats.onnx_bias import ChannelMeans, Means
+from facectl_export.formats.quiet import quiet
 from facectl_runtime.errors import UsageError
 
-Method = Literal["minmax", "entropy", "percentile"]
 Images = npt.NDArray[np.uint8]
 
 # The softmax is not among them: it stays float.
@@ -110,15 +108,3 @@ class _Once:
     def get_next(self) -> dict[str, Images] | None:
         """Give the batch at the first call, and None after that."""
         return self._left.pop() if self._left else None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence the converters' remarks, which go to stdout too: what matters is measured by the gate."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

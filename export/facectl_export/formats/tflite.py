@@ -1,13 +1,9 @@
 """From a Keras model to TFLite: float32, half-precision weights, int8 weights, and int8 throughout."""
 
-import logging
 import re
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
-from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_export.calibration import Method
+from facectl_export.formats.quiet import quiet
 from facectl_export.formats.tflite_bias import WITH_BIAS, Means, correct
 from facectl_export.formats.tflite_graph import Graph, integer_share, layers
 from facectl_export.formats.tflite_metadata import write_spec
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError, did_you_mean
-from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.spec import ModelSpec
 from facectl_trainer.framework import tensorflow
 
@@ -63,7 +59,7 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = 1) -
     The file takes `batch` images at once, or any number where it is None. It names its input `pixels`, and its output
     `probabilities` or `embedding`.
     """
-    with _quiet():
+    with quiet():
         tf = tensorflow()
 
         traced = tf.function(
@@ -76,7 +72,7 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = 1) -
 
 def write_fp16(fp32: Path, path: Path) -> None:
     """Cast the weights of convolutions and matrix products to half precision; all is computed in float32."""
-    with _quiet():
+    with quiet():
         from ai_edge_quantizer.quantizer import AlgorithmName
 
         quantizer = _quantizer(fp32)
@@ -86,7 +82,7 @@ def write_fp16(fp32: Path, path: Path) -> None:
 
 def write_int8_weights(fp32: Path, path: Path) -> None:
     """Round weights to int8 per channel; LiteRT rounds activations as they come ("dynamic range")."""
-    with _quiet():
+    with quiet():
         from ai_edge_quantizer import recipe
 
         _write_quantized(_quantizer(fp32, recipe.dynamic_wi8_afp32()), path)
@@ -99,7 +95,7 @@ def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
     (Szymon Migacz, "8-bit inference with TensorRT", GTC 2017). The last two are ONNX Runtime's implementation, and
     hold all of `batches` in memory, activations one image at a time. Raises `UsageError` where there is no image.
     """
-    with _quiet():
+    with quiet():
         if method == "minmax":
             return _met(fp32, batches)
         images = list(batches)
@@ -120,7 +116,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
             f"layer {unknown[0]!r} to keep float is not in {fp32.name}{did_you_mean(unknown[0], known)}; "
             f"its layers are {', '.join(known)}"
         )
-    with _quiet():
+    with quiet():
         from ai_edge_quantizer import recipe
         from ai_edge_quantizer.quantizer import AlgorithmName
 
@@ -227,16 +223,3 @@ def _pieces(batches: Batches, size: int) -> Iterator[npt.NDArray[np.uint8]]:
     images = (image for pixels in batches for image in pixels)
     while some := list(islice(images, size)):
         yield np.stack(some)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the converters' remarks: what matters is measured by the gate."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), silent_stderr():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
