@@ -72,7 +72,7 @@ def _exported(scratch: Path) -> tuple[list[Path], Path]:
     run = scratch / "zoo"
     facectl("train", "zoo", "--data", test_data("zoo"), "--fold", "1/5", "--out", run, "--no-report")
     facectl("export", run, "--format", "tflite", "--quantize", "fp32,int8")
-    return sorted((run / "export").glob("*.tflite")), run / "split.json"
+    return sorted((run / "export").glob("*.tflite"), key=lambda path: len(path.name)), run / "split.json"
 
 
 def _environment(folder: Path) -> Path:
