@@ -4,10 +4,14 @@ After Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
 The mean of what goes into a layer, there derived from batch norms, is measured here, on training images.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+Means = Mapping[str, npt.NDArray[np.float64]]
+"""By the name of a tensor that goes into a layer of a float file: the mean of each of its channels."""
 _INT32 = np.iinfo(np.int32)
 
 

@@ -52,7 +52,8 @@ class Workshop:
     quiet: bool
     _model: tuple[Network, Any, Tuning | None] | None = None
     _bases: dict[tuple[str, Network, str], Path] = field(default_factory=dict)
-    _ranges: dict[tuple[str, Network], Any] = field(default_factory=dict)
+    _ranges: dict[str, Any] = field(default_factory=dict)
+    """By format, of the network at hand."""
 
     def make(self, cells: Sequence[Cell]) -> Iterator[Made]:
         """Make the files into `scratch`, one network after the other, so that no two of them are in memory."""
@@ -88,6 +89,7 @@ class Workshop:
     def _current(self, network: Network) -> Any:
         if self._model is None or self._model[0] != network:
             self._model = None  # let go of the one before
+            self._ranges.clear()  # they hold it too
             self._model = (network, *self.network(network))
         return self._model[1]
 
@@ -108,13 +110,12 @@ class Workshop:
             return keep_named(write, self.compare, _named(self.keep, layers, path.name))
 
     def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path) -> Any:
-        key = (cell.format, cell.recipe.network)
-        if key not in self._ranges:
+        if cell.format not in self._ranges:
             what = f"{cell.format} {cell.precision}, calibration images"
             with progress(what, len(self.calibration.images), self.quiet) as advance:
                 batches = self.calibration.batches(advance)
-                self._ranges[key] = quantizer.calibrate(base, batches, self.calibration.method)
-        return self._ranges[key]
+                self._ranges[cell.format] = quantizer.calibrate(base, batches, self.calibration.method)
+        return self._ranges[cell.format]
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

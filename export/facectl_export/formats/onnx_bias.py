@@ -6,11 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.bias import corrected, excess, same_padding, share_seen
+from facectl_export.bias import Means, corrected, excess, same_padding, share_seen
 
 _WITH_BIAS = ("Conv", "Gemm")
-Means = Mapping[str, npt.NDArray[np.float64]]
-"""By the name of a tensor that goes into a convolution or matrix product: the mean of each of its channels."""
 
 
 class ChannelMeans:

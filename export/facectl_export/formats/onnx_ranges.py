@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facectl_export.bias import Means
 from facectl_export.calibration import Method
-from facectl_export.formats.onnx_bias import ChannelMeans, Means
+from facectl_export.formats.onnx_bias import ChannelMeans
 from facectl_export.formats.quiet import quiet
 from facectl_runtime.errors import UsageError
 

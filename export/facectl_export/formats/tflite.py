@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facectl_export.bias import Means
 from facectl_export.calibration import Method
 from facectl_export.formats.quiet import quiet
-from facectl_export.formats.tflite_bias import WITH_BIAS, Means, correct
+from facectl_export.formats.tflite_bias import WITH_BIAS, correct
 from facectl_export.formats.tflite_graph import Graph, integer_share, layers
 from facectl_export.formats.tflite_metadata import write_spec
 from facectl_runtime.devices import usable_cores
@@ -77,7 +78,7 @@ def write_fp16(fp32: Path, path: Path) -> None:
 
         quantizer = _quantizer(fp32)
         quantizer.add_weight_only_config(".*", "*", num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
-        _write_quantized(quantizer, path)
+        path.write_bytes(_quantized(quantizer))
 
 
 def write_int8_weights(fp32: Path, path: Path) -> None:
@@ -85,7 +86,7 @@ def write_int8_weights(fp32: Path, path: Path) -> None:
     with quiet():
         from ai_edge_quantizer import recipe
 
-        _write_quantized(_quantizer(fp32, recipe.dynamic_wi8_afp32()), path)
+        path.write_bytes(_quantized(_quantizer(fp32, recipe.dynamic_wi8_afp32())))
 
 
 def calibrate(fp32: Path, batches: Batches, method: Method) -> Ranges:
@@ -125,8 +126,8 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
             if op.name in graph.around or kept.intersection(op.layers):
                 scope = f"^{re.escape(op.name)};$"  # how the quantizer writes an op's name
                 quantizer.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
-        _write_quantized(quantizer, path, ranges.limits)
-    path.write_bytes(correct(path.read_bytes(), fp32.read_bytes(), ranges.means))
+        int8 = _quantized(quantizer, ranges.limits)
+    path.write_bytes(correct(int8, fp32.read_bytes(), ranges.means))
 
 
 def require_packages() -> None:
@@ -142,10 +143,10 @@ def _quantizer(fp32: Path, recipe: Any = None) -> Any:
     return Quantizer(fp32.read_bytes(), recipe)
 
 
-def _write_quantized(quantizer: Any, path: Path, limits: Limits | None = None) -> None:
+def _quantized(quantizer: Any, limits: Limits | None = None) -> bytes:
     found = {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in (limits or {}).items()}
     done = quantizer.quantize(found or None, enable_progress_bar=False, enable_progress_report=False)
-    path.write_bytes(done.quantized_model)
+    return bytes(done.quantized_model)
 
 
 def _met(fp32: Path, batches: Batches) -> Ranges:

@@ -1,18 +1,15 @@
 """Bias correction of an int8 TFLite file."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.bias import corrected, excess, same_padding, share_seen
+from facectl_export.bias import Means, corrected, excess, same_padding, share_seen
 from facectl_export.formats.tflite_metadata import packed
-
-Means = Mapping[str, npt.NDArray[np.float64]]
-"""By the name of a tensor of the fp32 file that goes into a layer: the mean of each of its channels."""
 
 _LAYOUTS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1)}
 """By op, the order of axes that makes of its weights outputs × inputs × taps."""
