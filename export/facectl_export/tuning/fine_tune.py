@@ -77,23 +77,29 @@ def fine_tune(
     folded = fold(model)
     wanted = _answers(model, material.val)
     steps = epochs * math.ceil(len(material.train) / BATCH)
-    if network == "quantize-aware":
-        from facectl_export.tuning.correct import bias_corrected
-        from facectl_export.tuning.fake_quant import observe_ranges
-
-        some = _some(material, seed)
-        simulated = SIMULATIONS[network](bias_corrected(folded, some), steps)
-        _freeze_norms(simulated.model)
-        observe_ranges(simulated.model, some)
-    else:
-        simulated = SIMULATIONS[network](folded, steps)
-        _freeze_norms(simulated.model)
+    simulated = _simulated(folded, network, steps, material, seed)
     best = _learn(simulated, folded, RATES[network], material, wanted, epochs, seed, advance)
     simulated.model.set_weights(best)
     plain = simulated.strip()
     rows = [wanted, *(_answers(each, material.val) for each in (simulated.model, plain))]
     before, tuned, stripped = (float(np.mean(row.argmax(axis=1) == material.truth)) for row in rows)
     return plain, Tuning(network, epochs, before, tuned, stripped, round(time.perf_counter() - started, 1))
+
+
+def _simulated(folded: Any, network: Network, steps: int, material: Material, seed: int) -> Simulated:
+    """Put the simulation around a network, and what it needs to begin near it."""
+    if network != "quantize-aware":
+        simulated = SIMULATIONS[network](folded, steps)
+        _freeze_norms(simulated.model)
+        return simulated
+    from facectl_export.tuning.correct import bias_corrected
+    from facectl_export.tuning.fake_quant import observe_ranges
+
+    some = _some(material, seed)
+    simulated = SIMULATIONS[network](bias_corrected(folded, some), steps)
+    _freeze_norms(simulated.model)
+    observe_ranges(simulated.model, some)
+    return simulated
 
 
 def _freeze_norms(model: Any) -> None:
