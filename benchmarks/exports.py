@@ -21,7 +21,7 @@ from facectl_runtime.metrics import paired_drop, wilson
 from facectl_runtime.output import columns
 
 FOLDS = 5
-ALL = "fp32,fp16,int8,int8-weights,int8-qat,pruned,clustered,palette8,palette6,palette4"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def matrix() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         facectl("train", "zoo", "--data", test_data("zoo"), "--fold", f"1/{FOLDS}", "--out", run, "--no-report")
-        done = exported(run, "all", ALL)
+        done = exported(run, ALL, ALL)
     names = [(row["format"], row["precision"]) for row in done["files"]]
     return {
         "minutes": done["seconds"] / 60,
