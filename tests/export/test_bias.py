@@ -133,7 +133,8 @@ def pixels():
 @pytest.mark.parametrize("layer", LAYERS)
 def test_what_rounding_takes_is_given_back(layer, kind, pixels, tmp_path):
     model = prone(layer)
-    assert off(model, kind, pixels, tmp_path, correct=True) < off(model, kind, pixels, tmp_path, correct=False) / 2
+    times = 4 if layer == "padded" else 2  # padding taken for pixels, it would be 2.4 times better
+    assert off(model, kind, pixels, tmp_path, correct=True) < off(model, kind, pixels, tmp_path, correct=False) / times
 
 
 @pytest.mark.parametrize("layer", LAYERS)
