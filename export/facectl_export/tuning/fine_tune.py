@@ -175,7 +175,10 @@ def _stepper(model: Any, teacher: Any, rate: float) -> tuple[Callable[[Pixels], 
     optimizer.build(model.trainable_variables)
     student, taught = _with_features(model), _with_features(teacher)
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    # Of any number of images: to trace it anew for the last, smaller batch takes as long as five steps.
+    pixels = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+
+    @tf.function(input_signature=[pixels])  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step(pixels: Any) -> Any:
         features, answers = taught(pixels, training=False)
         with tf.GradientTape() as tape:
