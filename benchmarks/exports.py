@@ -22,6 +22,7 @@ from facectl_runtime.output import columns
 
 FOLDS = 5
 ALL = "all"
+"""Every precision that there is, or every format."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Network:
 
 
 NETWORKS = {
-    "EfficientNet-Lite0": Network(("zoo",), "zoo"),
+    "EfficientNet-Lite0": Network(("zoo",), "zoo", ALL),
     "MobileNetV2": Network(
         ("zoo", "--backbone", "mobilenet_v2"),
         "zoo",
