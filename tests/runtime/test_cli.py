@@ -455,6 +455,16 @@ def test_nothing_is_left_on_the_disk(model, colours, spawn, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_libraries_left_for_the_end_is_done(tmp_path):
+    """TensorFlow removes its temporary files only then."""
+    left = tmp_path / "left.py"
+    left.touch()
+    words = "import atexit, pathlib, sys; atexit.register(pathlib.Path(sys.argv.pop()).unlink)"
+    code = f"{words}; from facectl_runtime.cli import main; main()"
+    assert subprocess.run([sys.executable, "-c", code, "--version", left], stdout=subprocess.DEVNULL).returncode == 0
+    assert not left.exists()
+
+
 # Processes
 
 
