@@ -3,7 +3,6 @@
 import os
 import platform
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -131,13 +130,8 @@ def export(order: Order) -> Export:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` for all that is written on the way, what libraries leave in temporary files included.
-
-    Raises `UsageError` where the disk is full.
-    """
+    """Give a folder beside `out` for all that is written on the way. Raises `UsageError` where the disk is full."""
     with scratch_beside(out) as scratch:
-        before = tempfile.tempdir
-        tempfile.tempdir = str(scratch)  # coremltools would clean up when the interpreter ends, which ours does not
         try:
             yield scratch
         except OSError as error:
@@ -145,8 +139,6 @@ def _scratch(out: Path) -> Iterator[Path]:
                 raise
             why = f"cannot be written ({error.strerror or reason(error)}); nothing there was changed"
             raise UsageError(f"{out}: {why}; make room, or give another --out") from error
-        finally:
-            tempfile.tempdir = before
 
 
 def _check(order: Order, run: Run) -> None:
@@ -268,6 +260,8 @@ def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
     known = {row.format for row in done.files if row.precision == "fp32"}
     beside = {name: path for name, path in bases.items() if path.exists() and name.split()[0] not in known}
     engines = list(_engines(runnable | beside, run.spec, scratch))
+    if not engines:
+        return done
     with progress("timing the files side by side", 1, order.quiet) as advance:
         times = latency.measure(engines, run.spec.input)
         advance(1)
