@@ -84,7 +84,7 @@ def test_every_file_stands_in_the_table_with_its_figures(shown):
     assert list(rows) == [one.file for one in whole().files]
     assert rows["zoo.int8.onnx"] == {
         "file": "zoo.int8.onnx", "gate": "passed", "runs from": "ONNX Runtime 1.24", "MB": "3.80", "MB zipped": "3.40",
-        "top-1": "0.9641", "drop in points [95 %]": "+0.00 [-1.10, +1.30]", "agreement": "0.9880",
+        "top-1": "0.9641", "drop in points [95\u00a0%]": "+0.00 [-1.10, +1.30]", "agreement": "0.9880",
         "largest Δp": "0.21", "KL": "0.0023", "integer ops": "47/50", "8-bit weights, %": "99.1", "ms, median": "4.10",
         "p95": "5.00", "× fp32": "0.52",
     }  # fmt: skip
@@ -160,7 +160,7 @@ def test_names_are_text_whatever_stands_in_them():
 
 def test_an_embedding_has_cosines_and_no_accuracy():
     found = Page(page(embedding(), {}))
-    assert found.table()["zoo.int8.onnx"]["mean cosine [95 %]"] == "0.99610 [0.99608, 0.99612]"
+    assert found.table()["zoo.int8.onnx"]["mean cosine [95\u00a0%]"] == "0.99610 [0.99608, 0.99612]"
     assert not {"top-1", "agreement", "KL", "ms, median"} & set(found.tables[0][0])
     assert "An embedding, compared with the trained model's on 251 test images." in found.words
 

@@ -5,8 +5,8 @@ from itertools import compress
 from facectl_export.gate import Comparison, EmbeddingComparison
 from facectl_export.measured import Export, Exported
 
-_TOP1 = ("top-1", "drop in points [95 %]", "agreement", "largest Δp", "KL")
-_COSINE = ("mean cosine [95 %]", "least cosine", "largest Δ", "largest |norm - 1|")
+_TOP1 = ("top-1", "drop in points [95\u00a0%]", "agreement", "largest Δp", "KL")
+_COSINE = ("mean cosine [95\u00a0%]", "least cosine", "largest Δ", "largest |norm - 1|")
 _SPEED = ("integer ops", "8-bit weights, %", "ms, median", "p95", "× fp32")
 
 
