@@ -24,7 +24,9 @@ def cells(formats: str, precisions: str) -> list[Cell]:
             if reason := cell.recipe.refused.get(cell.format):
                 if ALL in _split(formats) or ALL in _split(precisions):
                     continue
-                raise UsageError(f"--format {one} --quantize {precision}: there is no such file: {reason}")
+                others = ", ".join(other for other in WRITERS if other not in cell.recipe.refused)
+                asked = f"--format {one} --quantize {precision}"
+                raise UsageError(f"{asked}: there is no such file ({reason}), but with --format {others}")
             chosen.append(cell)
     if not chosen:
         raise UsageError(
@@ -63,4 +65,4 @@ def _words(text: str, option: str, known: list[str]) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",")]
+    return [word.strip().lower() for word in text.split(",")]

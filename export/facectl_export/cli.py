@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from facectl_export.export import Order
     from facectl_export.measured import Export
 
-_ON_THE_PAGE_ALONE = ("runs from", "MB zipped", "8-bit weights, %", "p95")  # a terminal has no room for everything
+_ON_THE_PAGE_ALONE = ("runs from", "MB zipped", "weights ≤ 8 bits, %", "p95")  # a terminal has no room for everything
 
 
 def export(
@@ -50,7 +50,7 @@ def export(
         typer.Option(min=1, help="Of each fine-tuning: int8-qat, pruned, clustered. [default: 1, 4, 1]"),
     ] = None,
     allow_degraded: Annotated[
-        str, typer.Option(metavar="PRECISION,…", help="Let these out though they fall short; they say so.")
+        str, typer.Option(metavar="PRECISION,…|all", help="Let these out though they fall short; they say so.")
     ] = "",
     data: Annotated[Path | None, typer.Option(help="Where the run's photographs lie now, if they were moved.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the export of another network.")] = False,
@@ -59,8 +59,9 @@ def export(
 ) -> None:
     """Turn a run into files that are proved to answer alike.
 
-    Every file is compared with the trained model on the run's test split. One that falls short is named, nothing is
-    replaced, and the exit code is 5. Beside the files stand report.html, MODEL_CARD.md and SHA256SUMS.
+    Every file that can run here is compared with the trained model on the run's test split. One that falls short is
+    named, nothing is replaced, and the exit code is 5. Beside the files stand report.html, MODEL_CARD.md and
+    SHA256SUMS. Files of an earlier export of the same run stay, save those that are made anew.
     """
     if list_:
         _list(json)
@@ -120,8 +121,16 @@ def _show(done: "Export", order: "Order", json: bool) -> None:
         return
     typer.echo(_text(done))
     typer.echo(f"look at {order.out / 'report.html'}")
-    if runnable := [row for row in done.files if row.gate != "unverified"]:
-        typer.echo(f"next: facectl predict {order.out / runnable[-1].file} IMAGE...")
+    typer.echo(f"next: {_next(done, order)}")
+
+
+def _next(done: "Export", order: "Order") -> str:
+    """Say what to try: the fastest of the files asked for, or Xcode where none of them runs here."""
+    asked = {(cell.format, cell.precision) for cell in order.cells}
+    made = [row for row in done.files if (row.format, row.precision) in asked]
+    if timed := [(row.latency.median, row.file) for row in made if row.latency]:
+        return f"facectl predict {order.out / min(timed)[1]} IMAGE..."
+    return f"put {order.out / made[-1].file} into an Xcode project"
 
 
 def _text(done: "Export") -> str:
@@ -132,7 +141,10 @@ def _text(done: "Export") -> str:
     header, rows = cells_of(done)
     shown = [place for place, name in enumerate(header) if name not in _ON_THE_PAGE_ALONE]
     table = [tuple(row[place] or "–" for place in shown) for row in (header, *rows)]
-    return f"{columns(table, right=range(2, len(shown)))}\ncompared with the trained model on {done.n_test} test images"
+    laid_out = columns(table, right=range(2, len(shown)))
+    if all(row.comparison is None for row in done.files):
+        return laid_out
+    return f"{laid_out}\ncompared with the trained model on {done.n_test} test images"
 
 
 def _list(json: bool) -> None:

@@ -130,7 +130,7 @@ def export(order: Order) -> Export:
 
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
-    """Give a folder beside `out` for all that is written on the way. Raises `UsageError` where the disk is full."""
+    """Give a folder beside `out` for all that is written on the way. Raises `FacectlError` where the disk is full."""
     with scratch_beside(out) as scratch:
         try:
             yield scratch
@@ -138,7 +138,7 @@ def _scratch(out: Path) -> Iterator[Path]:
             if isinstance(error, FacectlError):
                 raise
             why = f"cannot be written ({error.strerror or reason(error)}); nothing there was changed"
-            raise UsageError(f"{out}: {why}; make room, or give another --out") from error
+            raise FacectlError(f"{out}: {why}; make room, or give another --out") from error
 
 
 def _check(order: Order, run: Run) -> None:
@@ -148,6 +148,12 @@ def _check(order: Order, run: Run) -> None:
         WRITERS[one].require_packages()
     if order.settings.batch not in ("default", 1) and "coreml" in formats:
         raise UsageError("--batch: Core ML takes one image at a time; export it without")
+    if order.epochs is not None and all(cell.recipe.network == "trained" for cell in order.cells):
+        raise UsageError(
+            "--epochs: nothing asked for is fine-tuned; leave it out, or ask for int8-qat, pruned or clustered"
+        )
+    if order.keep_float not in (AUTO, NONE) and all(cell.recipe.integer != "arithmetic" for cell in order.cells):
+        raise UsageError("--keep-float: everything asked for is float throughout; leave it out, or ask for int8")
     for cell in order.cells:
         target = cell.recipe.targets[cell.format]
         if cell.format == "coreml" and order.settings.ios < int(target.removeprefix("iOS ")):

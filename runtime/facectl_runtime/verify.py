@@ -41,9 +41,9 @@ def replay(model: Path, device: Device) -> Replay:
         raise ModelError(
             f"{model}: it carries no golden vectors to replay; verify the files that `facectl export` wrote"
         )
-    if spec.graph_sha256 and reader.digest and reader.digest(model) != spec.graph_sha256:
+    if not reader.intact(model, spec):
         return Replay(0, float("inf"), spec.golden.tolerance, False, "", "")  # a damaged graph is not worth running
-    engine = reader.open(model, spec, device)
+    engine = reader.engine(model, spec, device)
     answers = [engine.infer(pixels[None])[0] for pixels in _pixels(model, spec.golden, spec.input)]
     expected = np.array([golden.expected for golden in spec.golden.images])
     difference = float(np.abs(np.array(answers, np.float64) - expected).max())

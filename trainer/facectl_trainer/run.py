@@ -135,7 +135,7 @@ class Run:
         if changed:
             raise UsageError(
                 f"{root}: {len(changed)} {part} images are gone or not what they were, {changed[0]} first; "
-                "restore them, or train again"
+                + ("give --data the folder that this run was trained on" if data else "restore them, or train again")
             )
         return root, images
 

@@ -199,9 +199,14 @@ def identify(path: Path, first: Weights, alternatives: Sequence[Weights], to: Pa
 
 
 def fits(path: Path, weights: Weights) -> bool:
-    """Say whether a file has the digest that its weights are pinned by. Raises `OSError` where it cannot be read."""
+    """Say whether a file has the digest that its weights are pinned by.
+
+    Raises `OSError` where it cannot be read, and `MissingExtraError` where that takes h5py, and it is not installed.
+    """
     try:
         return _digest(path, weights.digest.partition(":")[0]) == weights.digest
+    except MissingExtraError:
+        raise
     except UsageError:
         return False
 
@@ -229,9 +234,15 @@ def values_digest(path: Path) -> str:
 
     Raises:
         UsageError: not a readable HDF5 file, or one with something else than plain arrays of numbers in it.
+        MissingExtraError: h5py is not installed.
         OSError: the file cannot be read.
     """
-    import h5py
+    try:
+        import h5py
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{path}: reading it needs h5py; install it with: pip install 'facectl[train]'"
+        ) from error
 
     with path.open("rb"):  # h5py's errors do not tell a file that may not be read from one that is damaged
         pass

@@ -232,6 +232,8 @@ def _put(message: Any, path: Path) -> None:
         new = scratch / "model"
         new.write_bytes(message.SerializeToString(deterministic=True))
         new.replace(model_file(path))
+    for folder in (inside for inside in path.rglob("*") if inside.is_dir()):
+        folder.chmod(path.stat().st_mode & 0o777)  # coremltools lets nobody else into that of the weights
 
 
 def _description(spec: ModelSpec) -> str:

@@ -103,8 +103,8 @@ def _running(spec: ModelSpec, export: Export) -> str:
             how = f"`{command}` after `{_INSTALL[one.format]}`"
         lines.append((f"`{one.file}`", one.target, how))
     check = (
-        "Each carries its labels and its resize, and one that could be run where it was exported also a few images "
-        "with its answers: `facectl verify FILE` replays them on your machine, and `facectl inspect FILE` shows it all."
+        "Each carries its labels, its resize and a few images with their answers: `facectl verify FILE` replays them "
+        "on your machine, and `facectl inspect FILE` shows what a file says of itself."
     )
     return f"## How to run it\n\n{_table(('file', 'runs from', 'how'), lines)}\n\n{check}"
 
@@ -154,11 +154,14 @@ def _files(export: Export) -> str:
     header, rows = columns(export)
     cells = [[text(cell or "–") for cell in row] for row in rows]
     said = "".join(f"\n- {text(remark)}" for remark in remarks(export))
-    return (
-        f"## What each file costs\n\nAgainst the trained model, on the same {export.n_test} test images; times on "
-        f"{text(export.machine)}, an image, one at a time or, of a file of a constant batch, a whole one.\n\n"
-        f"{_table([text(name) for name in header], cells, right=range(3, len(header)))}" + (f"\n{said}" if said else "")
+    table = _table([text(name) for name in header], cells, right=range(3, len(header)))
+    compared = (
+        f"Against the trained model, on the same {export.n_test} test images; times on {text(export.machine)}, an "
+        "image, one at a time or, of a file of a constant batch, a whole one."
+        if any(one.comparison for one in export.files)
+        else "No file could be run where it was exported, so none was compared with the trained model."
     )
+    return f"## What each file costs\n\n{compared}\n\n{table}" + (f"\n{said}" if said else "")
 
 
 def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
@@ -173,6 +176,8 @@ def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
             else "No threshold is set: a high probability does not say that the thing is known."
         )
         points.insert(0, f"It knows its classes and nothing else, and calls anything else one of them. {bound}")
+    if any(one.gate == "unverified" for one in export.files):
+        points.append("What is called unverified was never compared with the trained model.")
     if any(one.precision.startswith("int8") for one in export.files):
         points.append("int8 rounds differently from one processor to another: a few answers change with the machine.")
     if people:

@@ -19,6 +19,7 @@ _MARKS: dict[FileFormat, str] = {"onnx": "o", "tflite": "s", "coreml": "^"}
 _WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 5.95, 0.7, 0.2, 1.0, 0.85  # inches; two fit side by side on a laptop
 _DOT, _NAME = 0.1, 0.21
 """Inches from one dot to the next, and from one name to the next."""
+_FEW = 4  # bars that fewer are as thin as
 
 
 def height(export: Export) -> float:
@@ -67,12 +68,12 @@ def latency_chart(export: Export) -> Chart | None:
                 median, p95 = one.latency.median, one.latency.p95
                 axes.barh(place, median, 0.62, color=_colour(one.format, theme))
                 axes.plot((median, p95), (place, place), color=theme.ink, linewidth=1)
-                axes.annotate(f"{median:.3g}", (max(median, p95), place), (4, 0), textcoords="offset points",
+                axes.annotate(f"{median:.3g}, p95 {p95:.3g}", (max(median, p95), place), (4, 0), textcoords="offset points",
                               va="center", fontsize=8.5)  # fmt: skip
         axes.set_yticks(range(len(rows)), [f"{FORMATS[one.format]} {one.precision}" for one in rows], fontsize=9)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_ylim(max(len(rows), _FEW) - 0.4, -0.6)
         axes.set(xlabel="milliseconds an image: median, and a line to the 95th percentile", xlim=(0, None))
-        axes.margins(x=0.12)
+        axes.margins(x=0.25)
         axes.tick_params(axis="y", length=0)
         bare(axes, "x")
 

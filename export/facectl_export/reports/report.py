@@ -56,7 +56,10 @@ def _headline(export: Export) -> Iterator[str]:
         [
             ("machine", export.machine),
             ("exported", export.created.replace("T", " ").replace("Z", " UTC")),
-            ("took", f"{export.seconds / 60:.1f} minutes, {export.peak_bytes / 1e9:.1f} GB of memory at most"),
+            (
+                "last export took",
+                f"{export.seconds / 60:.1f} minutes, {export.peak_bytes / 1e9:.1f} GB of memory at most",
+            ),
             *([("ranges of int8", export.calibration)] if export.calibration else []),
             ("network", f"{export.network_sha256[:16]}…"),
         ]
@@ -65,14 +68,17 @@ def _headline(export: Export) -> Iterator[str]:
 
 def _files(export: Export) -> Section:
     header, rows = columns(export)
+    brackets = (
+        "Brackets are 95 % intervals, of the drop those for matched pairs (Agresti & Min 2005): above 0 is accuracy "
+        "lost. Agreement is the share of test images with the trained model's likeliest class."
+        if export.task == "classify"
+        else "Brackets are 95 % intervals."
+    )
+    compared = any(one.comparison for one in export.files)
     return Section(
         "files",
         "Every file",
-        "All figures are of the very file. Brackets are 95 % intervals, of the drop those for matched pairs (Agresti & "
-        "Min 2005): above 0 is accuracy lost. Agreement is the share of test images with the trained model's likeliest "
-        f"class. {_TIMES}"
-        if export.task == "classify"
-        else f"All figures are of the very file; brackets are 95 % intervals. {_TIMES}",
+        f"All figures are of the very file. {brackets} {_TIMES}" if compared else "Nothing here could run these files.",
         html=_UNBROKEN + house.table(header, rows, right=range(3, len(header))),
     )
 

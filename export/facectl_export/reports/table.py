@@ -7,7 +7,7 @@ from facectl_export.measured import Export, Exported
 
 _TOP1 = ("top-1", "drop in points [95\u00a0%]", "agreement", "largest Δp", "KL")
 _COSINE = ("mean cosine [95\u00a0%]", "least cosine", "largest Δ", "largest |norm - 1|")
-_SPEED = ("integer ops", "8-bit weights, %", "ms, median", "p95", "× fp32")
+_SPEED = ("integer ops", "weights ≤ 8 bits, %", "ms, median", "p95", "× fp32")
 
 
 def columns(export: Export) -> tuple[tuple[str, ...], list[tuple[str | None, ...]]]:

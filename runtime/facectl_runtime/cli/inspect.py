@@ -16,13 +16,17 @@ def inspect(model: ModelArgument, json: JsonOption = False) -> None:
 
     from facectl_runtime.engines import format_of
     from facectl_runtime.output import columns
+    from facectl_runtime.sources import display_name
     from facectl_runtime.spec import summary
 
-    spec = format_of(model).read_spec(model)
+    reader = format_of(model)
+    spec = reader.read_spec(model)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(summary(spec))).decode())
-        return
-    typer.echo(columns(_rows(spec)))
+    else:
+        typer.echo(columns(_rows(spec)))
+    if not reader.intact(model, spec):
+        typer.echo(f"facectl: {display_name(model)}: this is not the file that its spec was written into", err=True)
 
 
 def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:

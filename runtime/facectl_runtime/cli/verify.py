@@ -8,7 +8,7 @@ import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption
 from facectl_runtime.devices import parse_device
-from facectl_runtime.errors import GateError, ModelError, one_line
+from facectl_runtime.errors import GateError, MissingExtraError, ModelError, NoEngineError, one_line
 
 
 def verify(
@@ -34,9 +34,12 @@ def verify(
         try:
             one = replay(path, asked)
             row |= {**asdict(one), "passed": one.passed}
+        except (NoEngineError, MissingExtraError) as error:
+            row |= {"passed": False, "error": f"{error} (all that can be said is that it is as it was exported)"}
+            code = error.exit_code
         except ModelError as error:
             row |= {"passed": False, "error": str(error)}
-            code = ModelError.exit_code
+            code = error.exit_code
         rows.append(row)
         code = code or (0 if row["passed"] else GateError.exit_code)
     if json:

@@ -11,6 +11,7 @@ from facectl_runtime.engines import coreml, onnx, tflite
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.errors import ModelError
 from facectl_runtime.handed_in import entry_points
+from facectl_runtime.sources import display_name
 
 __all__ = ["Engine", "Format", "format_of"]
 
@@ -31,8 +32,16 @@ def format_of(model: Path) -> Format:
     if kind in others:
         return _loaded(others[kind].load())
     known = ", ".join(sorted(f".{name}" for name in {*FORMATS, *others} - {RUN}))
+    if inside := _models_in(model):
+        raise ModelError(f"{model}: a folder of models, not one; give one of those in it: {', '.join(inside)}")
     what = "a folder without a spec.json" if model.is_dir() else f"a {model.suffix or 'suffixless'} file"
     raise ModelError(f"{model}: {what} is not a model; use {known} or a run folder that `facectl train` wrote")
+
+
+def _models_in(folder: Path) -> list[str]:
+    """Name some models that lie in what was given."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(display_name(path.name) for path in found if path.suffix.removeprefix(".") in FORMATS)[:8]
 
 
 def _loaded(candidate: object) -> Format:

@@ -35,10 +35,23 @@ class Format:
 
     read_spec: Callable[[Path], ModelSpec]
     """Raises `ModelError`."""
-    open: Callable[[Path, ModelSpec, Device], Engine]
-    """Raises `ModelError`, and `DeviceError` where the device asked for is not there."""
+    engine: Callable[[Path, ModelSpec, Device], Engine]
+    """Builds the engine of a file that is intact. Raises `ModelError`, and `DeviceError` as `open` does."""
     digest: Callable[[Path], str] | None = None
     """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""
+
+    def intact(self, path: Path, spec: ModelSpec) -> bool:
+        """Tell whether a file is, byte by byte, the one that `spec` was written into; true where none can say."""
+        return not spec.graph_sha256 or self.digest is None or self.digest(path) == spec.graph_sha256
+
+    def open(self, path: Path, spec: ModelSpec, device: Device) -> Engine:
+        """Make a file ready to answer; a damaged one might answer wrongly, or crash the program that runs it.
+
+        Raises `ModelError`, and `DeviceError` where the device asked for is not there.
+        """
+        if not self.intact(path, spec):
+            raise ModelError(f"{path}: it is not as it was exported: damaged, or edited since; copy or export it again")
+        return self.engine(path, spec, device)
 
 
 def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels], Answers]:

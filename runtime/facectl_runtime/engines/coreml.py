@@ -29,7 +29,7 @@ def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:
     other = offered.load()
     if not isinstance(other, Format):
         raise ModelError(f"{offered.reference}: not a facectl Format; install the package that offers it again")
-    return other.open(path, spec, device)
+    return other.engine(path, spec, device)
 
 
 FORMAT = Format(read_spec, open_program, graph_digest)
