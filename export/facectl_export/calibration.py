@@ -13,7 +13,7 @@ from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.labelled import Image
 from facectl_runtime.spec import InputSpec
 
-Method = Literal["minmax", "entropy", "percentile"]
+Method = Literal["auto", "minmax", "percentile", "entropy"]
 METHODS: tuple[Method, ...] = get_args(Method)
 IMAGES = 512
 """Where it is not said."""
@@ -29,8 +29,10 @@ class Calibration:
     spec: InputSpec
     method: Method
 
-    def __str__(self) -> str:
-        return f"{self.method} over {len(self.images)} training images"
+    def words(self, how: str) -> str:
+        """Say how ranges were found, where they are `how` of them."""
+        images = "1 training image" if len(self.images) == 1 else f"{len(self.images)} training images"
+        return f"{how} over {images}" + (", the nearest on val" if self.method == "auto" else "")
 
     def batches(self, advance: Callable[[int], None]) -> Iterator[npt.NDArray[np.uint8]]:
         """Give the pixels, uint8 N × height × width × 3. Raises `UsageError` for an image that cannot be read now."""

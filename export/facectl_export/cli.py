@@ -33,8 +33,12 @@ def export(
     opset: Annotated[int, typer.Option(min=13, max=18, help="Of ONNX.")] = 18,
     ios: Annotated[int, typer.Option(min=15, max=18, help="Of Core ML: the least iOS that shall run it.")] = 16,
     calibrate: Annotated[
-        str, typer.Option(metavar="minmax|entropy|percentile", help="How int8 files find the ranges of activations.")
-    ] = "minmax",
+        str,
+        typer.Option(
+            metavar="auto|minmax|percentile|entropy",
+            help="How int8 files find the ranges of activations; auto: of three ways, what is nearest on val.",
+        ),
+    ] = "auto",
     calibration_images: Annotated[
         int, typer.Option(min=1, help="Training images, evenly of all classes, that set those ranges.")
     ] = 512,

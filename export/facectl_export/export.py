@@ -61,7 +61,7 @@ class Order:
     out: Path
     cells: Sequence[Cell]
     settings: Settings = field(default_factory=Settings)
-    method: Method = "minmax"
+    method: Method = "auto"
     calibration_images: int = calibration.IMAGES
     keep_float: str | Sequence[str] = AUTO
     epochs: int | None = None
@@ -161,8 +161,8 @@ def _check(order: Order, run: Run) -> None:
         if cell.recipe.network != "trained":
             check_backbone(run.recipe.backbone, cell.recipe.network)
             _require("tensorflow_model_optimization", f"{cell.precision} needs")
-        if cell.format == "tflite" and cell.recipe.integer == "arithmetic" and order.method != "minmax":
-            _require("onnxruntime", f"--calibrate {order.method} needs")
+        if cell.format == "tflite" and cell.recipe.integer == "arithmetic" and order.method == "entropy":
+            _require("onnxruntime", "--calibrate entropy needs")
 
 
 def _require(package: str, who: str) -> None:
@@ -203,7 +203,8 @@ def _learnt_from(order: Order, run: Run) -> tuple[list[Image], list[Image]]:
     tuned = any(cell.recipe.network != "trained" for cell in order.cells)
     integer = any(cell.recipe.integer == "arithmetic" for cell in order.cells)
     train = run.images("train", order.data)[1] if integer or tuned else []
-    val = run.images("val", order.data)[1] if tuned or (integer and order.keep_float != NONE) else []
+    judged = integer and (order.keep_float != NONE or order.method == "auto")
+    val = run.images("val", order.data)[1] if tuned or judged else []
     return train, val
 
 

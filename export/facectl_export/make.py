@@ -11,7 +11,8 @@ from facectl_export.calibration import Calibration
 from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file_name
 from facectl_export.measured import KeptFloat, Tuning
 from facectl_export.precision import Cell, Network
-from facectl_export.sensitivity import Compare, keep_float, keep_named
+from facectl_export.ranges import Ranges
+from facectl_export.sensitivity import Compare, distance, keep_float, keep_named
 from facectl_export.tuning.fold import LOGITS
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.progress import progress
@@ -52,7 +53,7 @@ class Workshop:
     quiet: bool
     _model: tuple[Network, Any, Tuning | None] | None = None
     _bases: dict[tuple[str, Network, str], Path] = field(default_factory=dict)
-    _ranges: dict[str, Any] = field(default_factory=dict)
+    _ranges: dict[str, Ranges] = field(default_factory=dict)
     """By format, of the network at hand."""
 
     def make(self, cells: Sequence[Cell]) -> Iterator[Made]:
@@ -62,16 +63,17 @@ class Workshop:
             writer = WRITERS[cell.format]
             path = self.scratch / file_name(self.spec, cell.precision, writer.suffix)
             base = self._base(cell)
-            kept = None
+            kept, how = None, ""
             if derive := writer.derive.get(cell.precision):
                 with self._step(f"writing {path.name}"):
                     derive(base, path)
             else:
                 assert writer.quantizer is not None
-                kept = self._quantize(cell, writer.quantizer, base, path)
+                ranges = self._ranges_of(cell, writer.quantizer, base, path)
+                how = self.calibration.words(ranges.how)
+                kept = self._quantize(cell, writer.quantizer, base, path, ranges)
             tuning = self._model[2] if self._model else None
-            took, ranges = time.perf_counter() - started, "" if derive else str(self.calibration)
-            yield Made(cell, path, self.settings.target(cell), took, ranges, kept, tuning)
+            yield Made(cell, path, self.settings.target(cell), time.perf_counter() - started, how, kept, tuning)
 
     def _base(self, cell: Cell) -> Path:
         """Convert the network of a cell to its format, in float."""
@@ -93,8 +95,7 @@ class Workshop:
             self._model = (network, *self.network(network))
         return self._model[1]
 
-    def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> KeptFloat | None:
-        ranges = self._ranges_of(cell, quantizer, base)
+    def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path, ranges: Ranges) -> KeptFloat | None:
         layers = quantizer.layers(base)
 
         def write(keep: Collection[str]) -> Path:
@@ -109,13 +110,26 @@ class Workshop:
                 return keep_float(write, self.compare, layers, cell.recipe.tolerance, advance)
             return keep_named(write, self.compare, _named(self.keep, layers, path.name))
 
-    def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path) -> Any:
+    def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> Ranges:
         if cell.format not in self._ranges:
-            what = f"{cell.format} {cell.precision}, calibration images"
-            with progress(what, len(self.calibration.images), self.quiet) as advance:
+            count = len(self.calibration.images)
+            with progress(f"{cell.format} {cell.precision}, calibration images", count, self.quiet) as advance:
                 batches = self.calibration.batches(advance)
-                self._ranges[cell.format] = quantizer.calibrate(base, batches, self.calibration.method)
+                found = quantizer.calibrate(base, batches, count, self.calibration.method)
+            self._ranges[cell.format] = self._nearest(found, quantizer, base, path)
         return self._ranges[cell.format]
+
+    def _nearest(self, candidates: Sequence[Ranges], quantizer: Quantizer, base: Path, path: Path) -> Ranges:
+        """Choose the ranges whose file is nearest to the trained model on val."""
+        if len(candidates) == 1:
+            return candidates[0]
+        distances = []
+        with progress(f"{path.name}: which ranges are best", len(candidates), self.quiet) as advance:
+            for ranges in candidates:
+                quantizer.write(base, ranges, path, ())
+                distances.append(distance(self.compare(path)))
+                advance(1)
+        return candidates[distances.index(min(distances))]
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

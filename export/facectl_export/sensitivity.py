@@ -28,7 +28,7 @@ def keep_float(
         return None
     hurt: dict[str, float] = {}
     for layer in layers:
-        hurt[layer] = _distance(compare(quantize([other for other in layers if other != layer])))
+        hurt[layer] = distance(compare(quantize([other for other in layers if other != layer])))
         advance(1)
     worst_first = sorted(layers, key=lambda layer: -hurt[layer])
     count, most = 1, max(1, len(layers) // 3)
@@ -46,7 +46,8 @@ def keep_named(quantize: Quantize, compare: Compare, names: Sequence[str]) -> Ke
     return KeptFloat(tuple(names), _agreement(before), _agreement(compare(whole)), bytes_before, whole.stat().st_size)
 
 
-def _distance(compared: Comparison | EmbeddingComparison) -> float:
+def distance(compared: Comparison | EmbeddingComparison) -> float:
+    """Say how far a file's answers are from the trained model's: KL divergence in nats, or 1 - cosine."""
     return compared.kl if isinstance(compared, Comparison) else 1 - compared.cosine
 
 

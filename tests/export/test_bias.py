@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibrated import calibrated
 from drawn_run import SIDE, _spec
 from facectl_export.bias import corrected, excess, same_padding, share_seen
 from facectl_runtime.devices import Device
@@ -111,7 +112,7 @@ def write(model, kind, pixels, folder, *, correct):
     spec = _spec("tiny", LABELS, 0)
     format_ = onnx_files if kind == "onnx" else tflite
     format_.write_fp32(model, spec, fp32)
-    ranges = format_.calibrate(fp32, [pixels], "minmax")
+    ranges = calibrated(format_, fp32, [pixels], "minmax")
     if not correct:
         ranges = replace(ranges, means={name: 0 * mean for name, mean in ranges.means.items()})
     format_.write_int8(fp32, ranges, int8)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from calibrated import calibrated
 from drawn_run import SIDE, tiny_model
 from facectl_runtime.errors import UsageError
 from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, Squash
@@ -78,7 +79,7 @@ def fp32(keras, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ranges(fp32, pixels):
-    return exporter.calibrate(fp32, [pixels], "minmax")
+    return calibrated(exporter, fp32, [pixels], "minmax")
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_an_opset_and_a_constant_batch_hold_at_every_precision(keras, pixels, tm
     paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
     exporter.write_fp32(keras, spec(), paths[0], 5, opset)
     exporter.write_fp16(paths[0], paths[1])
-    found = exporter.calibrate(paths[0], [pixels[:7], pixels[7:]], "minmax")
+    found = calibrated(exporter, paths[0], [pixels[:7], pixels[7:]], "minmax")
     exporter.write_int8(paths[0], found, paths[2])
     for path, off in zip(paths, (1e-5, 0.005, 0.1), strict=True):
         made = onnx.load(path)
@@ -146,7 +147,7 @@ def test_embeddings_have_norm_1_and_the_direction_of_keras_at_every_precision(pi
     paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "fp16", "int8")]
     exporter.write_fp32(model, spec("embed"), paths[0])
     exporter.write_fp16(paths[0], paths[1])
-    exporter.write_int8(paths[0], exporter.calibrate(paths[0], [pixels], "minmax"), paths[2])
+    exporter.write_int8(paths[0], calibrated(exporter, paths[0], [pixels], "minmax"), paths[2])
     for path, cosine in zip(paths, (0.99999, 0.9999, 0.95), strict=True):
         assert signature(path)[1] == ("embedding", "tensor(float)", ["N", CLASSES])
         found = answer(path, pixels)
@@ -227,7 +228,7 @@ def test_int8_is_what_the_library_s_own_one_step_makes_but_for_the_biases(fp32, 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_int8_answers_nearly_as_keras(keras, fp32, pixels, tmp_path, method):
-    found = exporter.calibrate(fp32, (pixels[start : start + 5] for start in range(0, 32, 5)), method)
+    found = calibrated(exporter, fp32, (pixels[start : start + 5] for start in range(0, 32, 5)), method)
     exporter.write_int8(fp32, found, tmp_path / "int8.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "int8.onnx"), full_check=True)
     assert np.abs(answer(tmp_path / "int8.onnx", pixels) - np.asarray(keras(pixels))).mean() < 0.05
@@ -235,22 +236,22 @@ def test_int8_answers_nearly_as_keras(keras, fp32, pixels, tmp_path, method):
 
 
 def test_ranges_hold_all_that_was_met_however_it_was_cut(fp32, ranges, pixels, tmp_path):
-    one_by_one = exporter.calibrate(fp32, (image[None] for image in pixels), "minmax")
+    one_by_one = calibrated(exporter, fp32, (image[None] for image in pixels), "minmax")
     constant = tmp_path / "constant.onnx"
     exporter.write_fp32(network(), spec(), constant, 3)
-    by_threes = exporter.calibrate(constant, [pixels[:10], pixels[10:]], "minmax")
-    assert set(one_by_one.tensors) == set(ranges.tensors)
+    by_threes = calibrated(exporter, constant, [pixels[:10], pixels[10:]], "minmax")
+    assert set(one_by_one.limits) == set(ranges.limits)
     for found in (one_by_one, by_threes):
-        same = set(found.tensors) & set(ranges.tensors)  # the converter numbers what it makes itself
-        assert len(same) >= len(set(ranges.tensors)) - 1
+        same = set(found.limits) & set(ranges.limits)  # the converter numbers what it makes itself
+        assert len(same) >= len(set(ranges.limits)) - 1
         for name in same:
-            np.testing.assert_allclose(found.tensors[name].range_value, ranges.tensors[name].range_value, atol=1e-5)
+            np.testing.assert_allclose(found.limits[name], ranges.limits[name], atol=1e-5)
 
 
 def test_each_image_counts_alike_in_a_file_of_a_large_batch(ranges, pixels, tmp_path):
     constant = tmp_path / "constant.onnx"
     exporter.write_fp32(network(), spec(), constant, 64)
-    found = exporter.calibrate(constant, [pixels[:10], pixels[10:]], "minmax").means
+    found = calibrated(exporter, constant, [pixels[:10], pixels[10:]], "minmax").means
     same = found.keys() & ranges.means.keys()
     assert len(same) >= len(ranges.means) - 1
     for name in same:
@@ -263,8 +264,8 @@ def test_percentile_leaves_out_what_is_rarest(fp32, pixels):
     dark[-1, 16, 16] = 255
     widths = {}
     for method in ("minmax", "percentile"):
-        found = exporter.calibrate(fp32, [dark], method).tensors
-        widths[method] = {name: np.ptp(found[name].range_value) for name in found}
+        found = calibrated(exporter, fp32, [dark], method).limits
+        widths[method] = {name: np.ptp(found[name]) for name in found}
     kept = [widths["percentile"][name] / width for name, width in widths["minmax"].items() if width > 0]
     assert max(kept) <= 1.0001
     assert min(kept) < 0.8
@@ -273,13 +274,13 @@ def test_percentile_leaves_out_what_is_rarest(fp32, pixels):
 def test_without_images_there_is_nothing_to_calibrate(fp32):
     for method in METHODS:
         with pytest.raises(UsageError, match="no images to calibrate with"):
-            exporter.calibrate(fp32, [], method)
+            calibrated(exporter, fp32, [], method)
 
 
 def test_nothing_is_said_on_stdout_or_stderr(fp32, pixels, tmp_path, capfd):
     exporter.write_fp16(fp32, tmp_path / "fp16.onnx")
     for method in METHODS:
-        found = exporter.calibrate(fp32, [pixels[:8], pixels[8:]], method)
+        found = calibrated(exporter, fp32, [pixels[:8], pixels[8:]], method)
         exporter.write_int8(fp32, found, tmp_path / "int8.onnx")
     exporter.integer_share(tmp_path / "int8.onnx")
     assert capfd.readouterr() == ("", "")
@@ -297,7 +298,7 @@ def test_the_layers_are_named_in_their_order(fp32):
 def test_all_of_a_small_network_is_integer(pixels, tmp_path):
     paths = [tmp_path / f"{name}.onnx" for name in ("fp32", "int8")]
     exporter.write_fp32(tiny_model(CLASSES), spec(), paths[0])
-    exporter.write_int8(paths[0], exporter.calibrate(paths[0], [pixels], "minmax"), paths[1])
+    exporter.write_int8(paths[0], calibrated(exporter, paths[0], [pixels], "minmax"), paths[1])
     assert exporter.integer_share(paths[1]).ops == len(exporter.layers(paths[0])) == 3
 
 
@@ -321,7 +322,7 @@ def test_keeping_every_layer_gives_the_answers_of_fp32(fp32, ranges, pixels, tmp
 
 
 def test_ranges_are_as_they_were_after_a_quantization(fp32, int8, pixels, tmp_path):
-    found = exporter.calibrate(fp32, [pixels], "minmax")
+    found = calibrated(exporter, fp32, [pixels], "minmax")
     for keep in ([], ["left", "top"], []):
         exporter.write_int8(fp32, found, tmp_path / "again.onnx", keep)
     assert stored(tmp_path / "again.onnx") == stored(int8)

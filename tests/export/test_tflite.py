@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from calibrated import calibrated
 from drawn_run import SIDE, _spec, tiny_model
 from facectl_export.formats.tflite_graph import Graph
 from facectl_runtime.devices import Device
@@ -94,7 +95,7 @@ def pixels():
 
 @pytest.fixture(scope="module")
 def ranges(made, pixels):
-    return {name: tflite.calibrate(one.path, [pixels[:8], pixels[8:]], "minmax") for name, one in made.items()}
+    return {name: calibrated(tflite, one.path, [pixels[:8], pixels[8:]], "minmax") for name, one in made.items()}
 
 
 def answer(path, spec, pixels):
@@ -148,7 +149,7 @@ def test_a_file_of_another_batch_answers_alike_at_every_precision(made, pixels, 
     wanted = one.network.predict_on_batch(pixels)
     tflite.write_fp32(one.network, one.spec, fp32, batch)
     int8, half = tmp_path / "int8.tflite", tmp_path / "fp16.tflite"
-    tflite.write_int8(fp32, tflite.calibrate(fp32, [pixels], "minmax"), int8)
+    tflite.write_int8(fp32, calibrated(tflite, fp32, [pixels], "minmax"), int8)
     tflite.write_fp16(fp32, half)
     for path, tolerance in ((fp32, 1e-5), (half, 0.01), (int8, 0.1)):
         for count in (1, 5):
@@ -277,7 +278,7 @@ def test_minmax_is_all_that_was_met(made, pixels, ranges):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_histogram_gives_ranges_inside_minmax_that_work(made, pixels, ranges, tmp_path, method, name):
     one, path = made[name], tmp_path / "int8.tflite"
-    found = tflite.calibrate(one.path, iter([pixels]), method)
+    found = calibrated(tflite, one.path, iter([pixels]), method)
     assert found.limits.keys() == ranges[name].limits.keys()
     for tensor, (low, high) in found.limits.items():
         least, most = ranges[name].limits[tensor]
@@ -292,7 +293,9 @@ def test_one_bright_pixel_among_many_dark_images_is_cut_by_the_methods_that_cut(
     dark = np.random.default_rng(0).integers(0, 20, (200, SIDE, SIDE, 3), dtype=np.uint8)
     dark[100, 3, 3, 0] = 255
     (found,) = [
-        range_ for name, range_ in tflite.calibrate(made["flat"].path, [dark], method).limits.items() if "Cast" in name
+        range_
+        for name, range_ in calibrated(tflite, made["flat"].path, [dark], method).limits.items()
+        if "Cast" in name
     ]
     assert found[0] == 0
     assert 18 <= found[1] <= most
@@ -300,14 +303,14 @@ def test_one_bright_pixel_among_many_dark_images_is_cut_by_the_methods_that_cut(
 
 
 def test_calibration_is_repeatable(made, pixels):
-    first, second = (tflite.calibrate(made["branching"].path, [pixels], "percentile") for _ in range(2))
+    first, second = (calibrated(tflite, made["branching"].path, [pixels], "percentile") for _ in range(2))
     assert first.limits == second.limits
 
 
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_calibration_without_images_says_so(made, method):
     with pytest.raises(UsageError, match="no images to calibrate"):
-        tflite.calibrate(made["flat"].path, [], method)
+        calibrated(tflite, made["flat"].path, [], method)
 
 
 def test_a_network_of_no_numbers_is_refused(tmp_path, pixels):
@@ -318,7 +321,7 @@ def test_a_network_of_no_numbers_is_refused(tmp_path, pixels):
     path = tmp_path / "nan.tflite"
     tflite.write_fp32(network, _spec("tiny", LABELS, 0), path)
     with pytest.raises(ModelError, match=r"nan\.tflite: .*not finite"):
-        tflite.calibrate(path, [pixels], "minmax")
+        calibrated(tflite, path, [pixels], "minmax")
 
 
 # What a file carries
@@ -451,7 +454,7 @@ fp32, int8 = folder / "fp32.tflite", folder / "int8.tflite"
 tflite.require_packages()
 tflite.write_fp32(tf_keras.models.load_model(folder / "m.keras"), spec, fp32)
 for method in ("minmax", "percentile", "entropy"):
-    tflite.write_int8(fp32, tflite.calibrate(fp32, [pixels], method), int8)
+    tflite.write_int8(fp32, calibrated(tflite, fp32, [pixels], method), int8)
 tflite.write_fp16(fp32, folder / "fp16.tflite")
 tflite.write_int8_weights(fp32, folder / "weights.tflite")
 tflite.write_spec(int8, spec)

@@ -1,22 +1,18 @@
 """The formats: how each makes a file of every precision that it has, in one table."""
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from facectl_export.calibration import Method
 from facectl_export.formats import coreml, onnx, tflite
 from facectl_export.gate import IntegerShare
 from facectl_export.precision import Cell, FileFormat
+from facectl_export.ranges import Batches, Ranges
 from facectl_runtime.spec import ModelSpec, Precision
-
-Batches = Iterable[npt.NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -42,9 +38,9 @@ class Settings:
 class Quantizer:
     """How a format's float file becomes int8."""
 
-    calibrate: Callable[[Path, Batches, Method], Any]
-    """Float file, batches (uint8 N × height × width × 3) and method → ranges of its tensors."""
-    write: Callable[[Path, Any, Path, Collection[str]], None]
+    calibrate: Callable[[Path, Batches, int, Method], list[Ranges]]
+    """Float file, batches (uint8 N × height × width × 3), number of images and method → ranges of its tensors."""
+    write: Callable[[Path, Ranges, Path, Collection[str]], None]
     """Float file, ranges, the file to write, the layers that stay float."""
     layers: Callable[[Path], list[str]]
     """The convolutions and matrix products of a float file, by their names in the Keras model."""

@@ -1,10 +1,12 @@
 """From a Keras model to ONNX: float32, float16, and int8 with scales and zero points in the graph (QDQ)."""
 
+import os
 from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from msgspec.structs import replace
 
 from facectl_export.formats.onnx_bias import correct
@@ -16,8 +18,9 @@ from facectl_export.formats.onnx_graph import (
     layer_name,
     layer_positions,
 )
-from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, Ranges, calibrate
+from facectl_export.formats.onnx_ranges import QUANTIZED_OPS, calibrate
 from facectl_export.formats.quiet import quiet
+from facectl_export.ranges import Ranges
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
@@ -25,7 +28,6 @@ from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 __all__ = [
     "OPSET",
     "OPSETS",
-    "Ranges",
     "calibrate",
     "integer_share",
     "layers",
@@ -59,6 +61,8 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = None
         return {spec.output.kind: tf.math.l2_normalize(values, 1) if spec.output.kind == "embedding" else values}
 
     signature = tf.TensorSpec((batch, spec.input.height, spec.input.width, 3), tf.uint8, name=INPUT)
+    # It would copy the whole graph before each of its optimizers, to go on without one that fails: of ResNet50, 5 GB.
+    os.environ.setdefault("TF2ONNX_CATCH_ERRORS", "FALSE")
     with quiet():
         converted, _ = tf2onnx.convert.from_function(tf.function(answer), input_signature=[signature], opset=opset)
     for value in (*converted.graph.input, *converted.graph.output) if batch is None else ():
@@ -107,21 +111,21 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
     """
     import onnx
 
-    nodes = ranges.model.graph.node
+    nodes = ranges.graph.graph.node
     for layer in keep:
         if not any(is_under(node.name, layer) for node in nodes):
             raise UsageError(f"{fp32.name}: no layer {layer!r} to keep float{did_you_mean(layer, layers(fp32))}")
     paths = [*(node.name for node in first_nodes(nodes)), *keep]
     floats = [node.name for node in nodes if any(is_under(node.name, path) for path in paths)]
     model = onnx.ModelProto()
-    model.CopyFrom(ranges.model)
+    model.CopyFrom(ranges.graph)
     with quiet():
         quantizer = _quantizer(
             model, ranges, [node.name for node in nodes if any(is_under(node.name, x) for x in floats)]
         )
         quantizer.quantize_model()
     graph = quantizer.model.model.graph
-    correct(graph, ranges.model.graph, ranges.means)
+    correct(graph, ranges.graph.graph, ranges.means)
     _hold_float(graph)
     quantizer.model.save_model_to_file(path)
 
@@ -129,17 +133,17 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
 def _quantizer(model: Any, ranges: Ranges, floats: list[str]) -> Any:
     """Give ONNX Runtime's quantizer of a model, which it changes, for all nodes but those named."""
     from onnxruntime.quantization import QuantType
-    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    limits = {name: tuple(np.array(end, np.float32) for end in ends) for name, ends in ranges.limits.items()}
     return QDQQuantizer(
         model,
         per_channel=True,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        # A copy: it puts the ranges of what ReLU leaves in the place of those before, unless they stay float.
-        tensors_range=TensorsData(ranges.tensors.calibration_method, dict(ranges.tensors.data)),
+        tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
         nodes_to_quantize=[],
         nodes_to_exclude=floats,
         op_types_to_quantize=QUANTIZED_OPS,

@@ -8,39 +8,7 @@ import numpy.typing as npt
 
 from facectl_export.bias import Means, corrected, excess, same_padding, share_seen
 
-_WITH_BIAS = ("Conv", "Gemm")
-
-
-class ChannelMeans:
-    """Runs a float file, and averages what goes into its convolutions and matrix products."""
-
-    def __init__(self, trained: Any) -> None:
-        import onnx
-        import onnxruntime
-
-        model = onnx.ModelProto()
-        model.CopyFrom(trained)
-        self.names = sorted({node.input[0] for node in model.graph.node if node.op_type in _WITH_BIAS})
-        maps = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
-        outputs = [f"{name}/mean" if name in maps else name for name in self.names]
-        for name in maps:
-            model.graph.node.append(onnx.helper.make_node("GlobalAveragePool", [name], [f"{name}/mean"]))
-        del model.graph.output[:]
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-        self._session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        self._sums: list[Any] = [0.0] * len(self.names)
-        self.images = 0
-
-    def add(self, pixels: npt.NDArray[np.uint8]) -> None:
-        """Take in some images, uint8 N × height × width × 3."""
-        found = self._session.run(None, {self._session.get_inputs()[0].name: pixels})
-        for place, values in enumerate(found):
-            self._sums[place] += values.reshape(values.shape[:2]).sum(axis=0, dtype=np.float64)
-        self.images += len(pixels)
-
-    def means(self) -> Means:
-        """Give the means over all images so far."""
-        return {name: total / self.images for name, total in zip(self.names, self._sums, strict=True)}
+WITH_BIAS = ("Conv", "Gemm")
 
 
 def correct(graph: Any, trained: Any, means: Means) -> None:
@@ -50,11 +18,11 @@ def correct(graph: Any, trained: Any, means: Means) -> None:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     weights = {tensor.name: tensor for tensor in trained.initializer}
     dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
-    floats = {node.name: node for node in trained.node if node.op_type in _WITH_BIAS}
+    floats = {node.name: node for node in trained.node if node.op_type in WITH_BIAS}
     sizes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in trained.value_info}
     value = onnx.numpy_helper.to_array
     for node in graph.node:
-        if node.op_type not in _WITH_BIAS or len(node.input) < 3 or not dequantized.keys() >= set(node.input):
+        if node.op_type not in WITH_BIAS or len(node.input) < 3 or not dequantized.keys() >= set(node.input):
             continue  # float, or without a bias
         _, rounded, bias = (dequantized[name] for name in node.input)
         before = floats[node.name]

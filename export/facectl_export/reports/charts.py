@@ -68,8 +68,8 @@ def latency_chart(export: Export) -> Chart | None:
                 median, p95 = one.latency.median, one.latency.p95
                 axes.barh(place, median, 0.62, color=_colour(one.format, theme))
                 axes.plot((median, p95), (place, place), color=theme.ink, linewidth=1)
-                axes.annotate(f"{median:.3g}, p95 {p95:.3g}", (max(median, p95), place), (4, 0), textcoords="offset points",
-                              va="center", fontsize=8.5)  # fmt: skip
+                axes.annotate(f"{median:.3g}, p95 {p95:.3g}", (max(median, p95), place), (4, 0),
+                              textcoords="offset points", va="center", fontsize=8.5)  # fmt: skip
         axes.set_yticks(range(len(rows)), [f"{FORMATS[one.format]} {one.precision}" for one in rows], fontsize=9)
         axes.set_ylim(max(len(rows), _FEW) - 0.4, -0.6)
         axes.set(xlabel="milliseconds an image: median, and a line to the 95th percentile", xlim=(0, None))
