@@ -443,6 +443,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from facectl_trainer.framework import tensorflow
+from calibrated import calibrated
 from tiny_network import full_disk
 tensorflow()
 import tf_keras
