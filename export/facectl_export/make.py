@@ -12,7 +12,7 @@ from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file
 from facectl_export.measured import KeptFloat, Tuning
 from facectl_export.precision import Cell, Network
 from facectl_export.ranges import Ranges
-from facectl_export.sensitivity import Compare, distance, keep_float, keep_named
+from facectl_export.sensitivity import Compare, Whole, distance, keep_float, keep_named
 from facectl_export.tuning.fold import LOGITS
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_runtime.progress import progress
@@ -53,8 +53,6 @@ class Workshop:
     quiet: bool
     _model: tuple[Network, Any, Tuning | None] | None = None
     _bases: dict[tuple[str, Network, str], Path] = field(default_factory=dict)
-    _ranges: dict[str, Ranges] = field(default_factory=dict)
-    """By format, of the network at hand."""
 
     def make(self, cells: Sequence[Cell]) -> Iterator[Made]:
         """Make the files into `scratch`, one network after the other, so that no two of them are in memory."""
@@ -69,9 +67,7 @@ class Workshop:
                     derive(base, path)
             else:
                 assert writer.quantizer is not None
-                ranges = self._ranges_of(cell, writer.quantizer, base, path)
-                how = self.calibration.words(ranges.how)
-                kept = self._quantize(cell, writer.quantizer, base, path, ranges)
+                how, kept = self._quantize(cell, writer.quantizer, base, path)
             tuning = self._model[2] if self._model else None
             yield Made(cell, path, self.settings.target(cell), time.perf_counter() - started, how, kept, tuning)
 
@@ -91,45 +87,46 @@ class Workshop:
     def _current(self, network: Network) -> Any:
         if self._model is None or self._model[0] != network:
             self._model = None  # let go of the one before
-            self._ranges.clear()  # they hold it too
             self._model = (network, *self.network(network))
         return self._model[1]
 
-    def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path, ranges: Ranges) -> KeptFloat | None:
+    def _quantize(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> tuple[str, KeptFloat | None]:
+        """Write an int8 file, and say how its ranges were found and which layers stayed float."""
         layers = quantizer.layers(base)
+        count = len(self.calibration.images)
+        with progress(f"{cell.format} {cell.precision}, calibration images", count, self.quiet) as advance:
+            candidates = quantizer.calibrate(base, self.calibration.batches(advance), count, self.calibration.method)
+        if self.keep == NONE and len(candidates) == 1:
+            quantizer.write(base, candidates[0], path, ())
+            return self.calibration.words(candidates[0].how), None
+        ranges, whole = self._nearest(candidates, quantizer, base, path)
+        how = self.calibration.words(ranges.how)
+        if self.keep == NONE:
+            return how, None
 
         def write(keep: Collection[str]) -> Path:
             quantizer.write(base, ranges, path, keep)
             return path
 
-        if self.keep == NONE:
-            write(())
-            return None
-        with progress(f"{path.name}: what quantization hurts", len(layers), self.quiet) as advance:
-            if isinstance(self.keep, str):
-                return keep_float(write, self.compare, layers, cell.recipe.tolerance, advance)
-            return keep_named(write, self.compare, _named(self.keep, layers, path.name))
+        if not isinstance(self.keep, str):
+            return how, keep_named(write, self.compare, whole, _named(self.keep, layers, path.name))
+        with progress(f"{path.name}: layers that quantization hurts", len(layers), self.quiet) as advance:
+            return how, keep_float(write, self.compare, whole, layers, cell.recipe.tolerance, advance)
 
-    def _ranges_of(self, cell: Cell, quantizer: Quantizer, base: Path, path: Path) -> Ranges:
-        if cell.format not in self._ranges:
-            count = len(self.calibration.images)
-            with progress(f"{cell.format} {cell.precision}, calibration images", count, self.quiet) as advance:
-                batches = self.calibration.batches(advance)
-                found = quantizer.calibrate(base, batches, count, self.calibration.method)
-            self._ranges[cell.format] = self._nearest(found, quantizer, base, path)
-        return self._ranges[cell.format]
-
-    def _nearest(self, candidates: Sequence[Ranges], quantizer: Quantizer, base: Path, path: Path) -> Ranges:
-        """Choose the ranges whose file is nearest to the trained model on val."""
-        if len(candidates) == 1:
-            return candidates[0]
-        distances = []
-        with progress(f"{path.name}: which ranges are best", len(candidates), self.quiet) as advance:
+    def _nearest(
+        self, candidates: Sequence[Ranges], quantizer: Quantizer, base: Path, path: Path
+    ) -> tuple[Ranges, Whole]:
+        """Write the file whose ranges bring it nearest to the trained model on val."""
+        found = []
+        with progress(f"{path.name}: candidates for its ranges", len(candidates), self.quiet) as advance:
             for ranges in candidates:
                 quantizer.write(base, ranges, path, ())
-                distances.append(distance(self.compare(path)))
+                compared = self.compare(path)
+                found.append((distance(compared), ranges, Whole(compared, path.stat().st_size), path.read_bytes()))
                 advance(1)
-        return candidates[distances.index(min(distances))]
+        _, ranges, whole, written = min(found, key=lambda one: one[0])
+        path.write_bytes(written)
+        return ranges, whole
 
     @contextmanager
     def _step(self, what: str) -> Iterator[None]:

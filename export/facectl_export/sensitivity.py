@@ -1,6 +1,7 @@
 """Which layers stay float in an int8 file, so that it stays within its tolerance on val."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from facectl_export.gate import Comparison, EmbeddingComparison, shortfalls
@@ -13,8 +14,22 @@ Compare = Callable[[Path], Comparison | EmbeddingComparison]
 """Compares a file with the trained model on val."""
 
 
+@dataclass(frozen=True)
+class Whole:
+    """What was found of the file in which every layer is quantized."""
+
+    compared: Comparison | EmbeddingComparison
+    size: int
+    """In bytes."""
+
+
 def keep_float(
-    quantize: Quantize, compare: Compare, layers: Sequence[str], tolerance: Tolerance, advance: Callable[[int], None]
+    quantize: Quantize,
+    compare: Compare,
+    whole: Whole,
+    layers: Sequence[str],
+    tolerance: Tolerance,
+    advance: Callable[[int], None],
 ) -> KeptFloat | None:
     """Find the layers that quantization hurts most, and keep 1, 2, 4, … of them float until val is within tolerance.
 
@@ -22,9 +37,7 @@ def keep_float(
     stay float. At most a third of the layers stay so: what is then still outside is for the gate to refuse. `advance`
     is called with 1 for each of the len(layers) measurements.
     """
-    whole = quantize(())
-    bytes_before, before = whole.stat().st_size, compare(whole)
-    if not shortfalls(before, tolerance):
+    if not shortfalls(whole.compared, tolerance):
         return None
     hurt: dict[str, float] = {}
     for layer in layers:
@@ -32,18 +45,24 @@ def keep_float(
         advance(1)
     worst_first = sorted(layers, key=lambda layer: -hurt[layer])
     count, most = 1, max(1, len(layers) // 3)
-    while shortfalls(measured := compare(quantize(worst_first[:count])), tolerance) and count < most:
+    kept, found = _kept(quantize, compare, whole, worst_first[:count])
+    while shortfalls(found, tolerance) and count < most:
         count = min(2 * count, most)
-    kept = tuple(worst_first[:count])
-    return KeptFloat(kept, _agreement(before), _agreement(measured), bytes_before, whole.stat().st_size)
+        kept, found = _kept(quantize, compare, whole, worst_first[:count])
+    return kept
 
 
-def keep_named(quantize: Quantize, compare: Compare, names: Sequence[str]) -> KeptFloat:
+def keep_named(quantize: Quantize, compare: Compare, whole: Whole, names: Sequence[str]) -> KeptFloat:
     """Keep layers float, and measure what that costs and brings."""
-    whole = quantize(())
-    bytes_before, before = whole.stat().st_size, compare(whole)
-    whole = quantize(names)
-    return KeptFloat(tuple(names), _agreement(before), _agreement(compare(whole)), bytes_before, whole.stat().st_size)
+    return _kept(quantize, compare, whole, names)[0]
+
+
+def _kept(
+    quantize: Quantize, compare: Compare, whole: Whole, names: Sequence[str]
+) -> tuple[KeptFloat, Comparison | EmbeddingComparison]:
+    path = quantize(names)
+    found, size = compare(path), path.stat().st_size
+    return KeptFloat(tuple(names), _agreement(whole.compared), _agreement(found), whole.size, size), found
 
 
 def distance(compared: Comparison | EmbeddingComparison) -> float:

@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from drawn_export import compared
 from facectl_export.precision import PRECISIONS
-from facectl_export.sensitivity import keep_float, keep_named
+from facectl_export.sensitivity import Whole, keep_float, keep_named
 
 LAYERS = [f"conv{number}" for number in range(12)]
 TOLERANCE = PRECISIONS["int8"].tolerance
@@ -35,7 +35,13 @@ def network(tmp_path):
 
 def kept(network):
     counted = []
-    return keep_float(network.quantize, network.compare, LAYERS, TOLERANCE, counted.append), counted
+    found = keep_float(network.quantize, network.compare, whole(network), LAYERS, TOLERANCE, counted.append)
+    return found, counted
+
+
+def whole(network):
+    path = network.quantize(())
+    return Whole(network.compare(path), path.stat().st_size)
 
 
 def test_nothing_stays_float_where_val_is_within_tolerance(network):
@@ -67,6 +73,6 @@ def test_at_most_a_third_of_the_layers_stay_float(network):
 
 def test_layers_that_are_named_stay_float_and_are_measured(network):
     one = network(conv0=0.05, conv2=0.2)
-    found = keep_named(one.quantize, one.compare, ["conv2", "conv5"])
+    found = keep_named(one.quantize, one.compare, whole(one), ["conv2", "conv5"])
     assert found.layers == one.tried[-1] == ("conv2", "conv5")
     assert (found.agreement_before, found.agreement) == (pytest.approx(0.75), pytest.approx(0.95))

@@ -47,7 +47,9 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = 1) -
             lambda pixels: {spec.output.kind: model(pixels, training=False)},
             input_signature=[tf.TensorSpec((batch, spec.input.height, spec.input.width, 3), tf.uint8, name=INPUT)],
         )
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], model)
+        holder = tf.Module()  # of Keras's own model the converter would trace every layer, five times as long
+        holder.held = model.variables
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()], holder)
         path.write_bytes(converter.convert())
 
 
