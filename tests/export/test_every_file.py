@@ -135,6 +135,20 @@ def test_a_core_ml_file_says_what_to_run_instead(run, facectl, photographs):
     assert done.code == 4
     assert "nothing installed here runs Core ML files; use an .onnx or .tflite" in done.error()
     assert "unverified" in facectl("inspect", path).out
+    done = facectl("verify", path)
+    assert done.code == 4
+    assert "all that can be said is that it is as it was exported" in done.error()
+
+
+def test_an_export_that_nothing_here_runs_claims_no_comparison(run, facectl, tmp_path):
+    done = facectl("export", run, "--format", "coreml", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "unverified" in done.out
+    assert "compared with" not in done.out
+    assert f"next: put {tmp_path / 'out' / 'tiny.mlpackage'} into an Xcode project" in done.out
+    assert "none was compared with the trained model" in (tmp_path / "out" / "MODEL_CARD.md").read_text("utf-8")
+    weights = next((tmp_path / "out" / "tiny.mlpackage").rglob("weights"))
+    assert weights.stat().st_mode == weights.parent.stat().st_mode
 
 
 def test_a_tflite_file_answers_pictures(run, exported, facectl, photographs):

@@ -111,7 +111,7 @@ def test_an_engine_knows_whether_its_file_has_a_constant_batch(exported, tmp_pat
 
     path = shutil.copy(exported.fp32, tmp_path / "three.onnx")
     edit(path, fix)
-    batches = [format_of(one).open(one, spec_of(one), Device("cpu")).batch for one in (exported.fp32, path)]
+    batches = [format_of(one).engine(one, spec_of(one), Device("cpu")).batch for one in (exported.fp32, path)]
     assert batches == [None, 3]
 
 
@@ -341,7 +341,7 @@ def test_a_good_conversion_replaces_its_own_file_alone(trained, facectl, convert
     assert after["colours.int8.onnx"] == before["colours.int8.onnx"]
     report = json.loads(after["report.json"])
     assert [row["file"] for row in report["files"]] == ["colours.onnx", "colours.int8.onnx"]
-    assert f"next: facectl predict {old / 'colours.int8.onnx'}" in done.out
+    assert f"next: facectl predict {old / 'colours.onnx'}" in done.out
     assert facectl("verify", old / "colours.onnx").code == 0
 
 
@@ -351,7 +351,7 @@ def test_a_file_carried_over_that_does_not_run_here_keeps_its_time(trained, face
         def fail(*_):
             raise error("not installed")
 
-        return replace(format_of(path), open=fail) if path.parent == old else format_of(path)
+        return replace(format_of(path), engine=fail) if path.parent == old else format_of(path)
 
     convert(lambda _: None)
     monkeypatch.setattr("facectl_export.export.format_of", without_engine)
@@ -368,7 +368,7 @@ def test_a_file_made_now_that_does_not_open_stops_the_export(trained, facectl, c
         raise MissingExtraError("not installed")
 
     convert(lambda _: None)
-    monkeypatch.setattr("facectl_export.export.format_of", lambda path: replace(format_of(path), open=fail))
+    monkeypatch.setattr("facectl_export.export.format_of", lambda path: replace(format_of(path), engine=fail))
     before = tree(old)
     done = facectl("export", trained.folder, "--out", old, "--quiet")
     assert done.code == 2
@@ -573,15 +573,17 @@ def test_the_table_of_files_says_which_there_can_be(facectl):
         (["--quantize", "int4"], "'int4' is not known; did you mean 'int8'?; use fp32, fp16, int8"),
         (["--quantize", "fp32,,int8"], "'' is not known"),
         (["--format", "onx"], "'onx' is not known; did you mean 'onnx'?; use onnx, tflite, coreml or all"),
-        (["--format", "coreml", "--quantize", "int8"], "there is no such file: Core ML sets the scales"),
+        (["--format", "coreml", "--quantize", "int8"], "there is no such file (Core ML sets the scales"),
         (["--format", "onnx", "--quantize", "fp32,int8-weights"], "--format onnx --quantize int8-weights: there is no"),
-        (["--calibrate", "kl"], "'kl' is not known; use minmax, entropy, percentile"),
+        (["--calibrate", "kl"], "'kl' is not known; use auto, minmax, percentile, entropy"),
         (["--batch", "0"], "--batch '0': use a number of images"),
         (["--batch", "two"], "--batch 'two'"),
         (["--opset", "21"], "--opset"),
         (["--ios", "15", "--format", "coreml", "--quantize", "palette4"], "palette4 needs iOS 16; raise --ios"),
         (["--allow-degraded", "int7"], "--allow-degraded 'int7': 'int7' is not known"),
         (["--quantise", "int8"], "--quantize"),
+        (["--epochs", "2"], "--epochs: nothing asked for is fine-tuned"),
+        (["--keep-float", "conv"], "--keep-float: everything asked for is float throughout"),
     ],
 )
 def test_an_option_that_makes_no_sense(trained, facectl, tmp_path, more, words):

@@ -1,12 +1,16 @@
 """Replay of golden vectors: what passes, and what a change to the file does."""
 
+import dataclasses
+
 import msgspec
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
 
 from facectl_runtime.devices import Device
-from facectl_runtime.errors import ModelError
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import MissingExtraError, ModelError
+from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import Golden, GoldenImage
 from facectl_runtime.verify import replay
 
@@ -47,6 +51,23 @@ def test_changed_weights_fail(colours, golden, facectl, tmp_path, weight):
     assert ran.code == 5
     assert ran.out.startswith("FAILED")
     assert ran.err == ""
+
+
+def test_a_graph_that_was_changed_answers_nothing(colours, golden, classes, paint, facectl, tmp_path):
+    spec = colours.spec(golden=golden)
+    digest = graph_digest(colours.save(tmp_path / "whole.onnx", spec))
+    signed = msgspec.structs.replace(spec, graph_sha256=digest)
+    whole = colours.save(tmp_path / "whole.onnx", signed)
+    changed = colours.save(tmp_path / "changed.onnx", signed, tampered(colours, 0.02 + 1e-6))
+    for words in (("predict", paint("red.png")), ("evaluate", "--data", classes)):
+        command, *more = words
+        assert facectl(command, whole, *more).code == 0
+        ran = facectl(command, changed, *more)
+        assert ran.code == 4
+        assert "changed.onnx: it is not as it was exported: damaged, or edited since" in ran.error()
+    assert "not the file that its spec was written into" in facectl("inspect", changed).err
+    assert facectl("inspect", whole).err == ""
+    assert facectl("verify", changed).code == 5
 
 
 def test_weights_changed_by_less_than_the_tolerance_pass(colours, golden, facectl, tmp_path):
@@ -143,3 +164,26 @@ def test_a_graph_that_fails_on_its_input_is_not_a_usable_model(colours, golden, 
         ran = facectl(*command)
         assert ran.code == 4
         assert "m.onnx: ONNX Runtime fails on it" in ran.error()
+
+
+def test_a_file_that_nothing_here_runs_does_not_keep_the_others_from_being_verified(model, facectl, monkeypatch):
+    def engine(path, *more):
+        if path == other:
+            raise MissingExtraError("a .tflite file needs LiteRT; install it with: pip install 'facectl[tflite]'")
+        return whole.engine(path, *more)
+
+    other, whole = model.with_name("other.onnx"), format_of(model)
+    other.write_bytes(model.read_bytes())
+    partly = dataclasses.replace(whole, engine=engine)
+    monkeypatch.setattr("facectl_runtime.verify.format_of", lambda _: partly)
+    ran = facectl("verify", other, model)
+    assert ran.code == 2
+    assert ran.out.startswith(f"ok  {model}")
+    assert "needs LiteRT" in ran.err
+    assert "as it was exported" in ran.err
+
+
+def test_a_folder_of_models_names_them(model, facectl):
+    ran = facectl("verify", model.parent)
+    assert ran.code == 4
+    assert f"give one of those in it: {model.name}" in ran.error()

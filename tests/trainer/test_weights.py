@@ -13,7 +13,7 @@ import pytest
 from facectl_runtime.errors import MissingExtraError, UsageError
 from facectl_runtime.home import home
 from facectl_trainer.backbones import BACKBONES
-from facectl_trainer.weights import Found, IndexFile, Weights, locate, values_digest
+from facectl_trainer.weights import Found, IndexFile, Weights, fits, locate, values_digest
 
 CONTENT = b"the values"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -97,6 +97,14 @@ def test_an_alternative_that_is_asked_for_is_not_replaced_by_another(places):
 def test_a_file_that_fits_no_alternative(places):
     (places["home"] / LOOSE.file).write_bytes(b"a third")
     assert f"wanted is {LOOSE.digest[:19]}… or {OTHER.digest[:16]}…)" in message([LOOSE, OTHER])
+
+
+def test_a_file_whose_digest_takes_h5py_says_so(tmp_path, monkeypatch):
+    path = tmp_path / "weights.h5"
+    path.write_bytes(b"HDF")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match=r"weights\.h5: reading it needs h5py; install it with"):
+        fits(path, dataclasses.replace(LOOSE, digest="values:" + "0" * 64))
 
 
 def test_a_file_that_changes_is_hashed_again(places):
