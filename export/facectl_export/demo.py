@@ -16,8 +16,8 @@ _COLUMNS, _SIDE, _CAPTION = 6, 160, 24
 def demo(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("demo")) -> int:
     """Run the whole path on drawn shapes.
 
-    Two minutes, with no network and no data: draw, train, export at fp32 and int8, verify, name new pictures. Every
-    step is a command that you could type, and is shown before it runs. At the end OUT/predictions.png shows the
+    Two or three minutes, with no network and no data: draw, train, export at fp32 and int8, verify, name new pictures.
+    Every step is a command that you could type, and is shown before it runs. At the end OUT/predictions.png shows the
     pictures with their names.
     """
     from facectl_runtime.errors import UsageError
@@ -31,7 +31,7 @@ def demo(out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("
         ["train", "zoo", "--data", photographs, "--out", run],
         ["export", run, "--quantize", "fp32,int8"],
         ["verify", fp32, int8],
-        ["data", "shapes", "--to", fresh, "--count", "48", "--seed", "1"],
+        ["data", "shapes", "--to", fresh, "--count", "48", "--seed", "1", "--quiet"],
         ["predict", int8, fresh / "test"],
     ]
     for step in steps:

@@ -37,7 +37,7 @@ from facectl_runtime.errors import (
     reason,
 )
 from facectl_runtime.evaluate import Answered, evaluation
-from facectl_runtime.files import scratch_beside
+from facectl_runtime.files import remove_abandoned, scratch_beside
 from facectl_runtime.image import Pixels, load
 from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
@@ -131,6 +131,7 @@ def export(order: Order) -> Export:
 @contextmanager
 def _scratch(out: Path) -> Iterator[Path]:
     """Give a folder beside `out` for all that is written on the way. Raises `FacectlError` where the disk is full."""
+    remove_abandoned(out)
     with scratch_beside(out) as scratch:
         try:
             yield scratch

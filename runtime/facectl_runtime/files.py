@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all: written beside, then renamed."""
 
 import errno
+import glob
 import os
 import shutil
 import sys
@@ -24,13 +25,44 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=_scratch_name(target), dir=target.parent))
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place") from error
+    lock = _locked(scratch)
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def remove_abandoned(target: Path) -> None:
+    """Remove what `scratch_beside` made for `target` in processes that were killed; one still at work keeps its own."""
+    for folder in target.parent.glob(f"{glob.escape(_scratch_name(target))}*"):
+        if (lock := _locked(folder)) is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _scratch_name(target: Path) -> str:
+    return f".{target.name}.facectl."
+
+
+def _locked(folder: Path) -> int | None:
+    """Lock a folder until the descriptor given is closed; None where another process has it, or there are no locks."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+    except (ImportError, OSError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def swap_in(new: Path, target: Path, *, replace: bool = False) -> None:

@@ -34,7 +34,7 @@ CHILD = """
 import sys
 from itertools import count
 from pathlib import Path
-from facectl_runtime.files import exchange, scratch_beside, swap_in
+from facectl_runtime.files import exchange, remove_abandoned, scratch_beside, swap_in
 
 def filled(folder, number):
     folder.mkdir(exist_ok=True)
@@ -208,6 +208,30 @@ def test_scratch_lies_beside_and_goes_whatever_happens(tmp_path):
     with pytest.raises(FileNotFoundError), scratch_beside(target) as scratch:
         (scratch / "not" / "there").touch()
     assert list(target.parent.iterdir()) == []
+
+
+HELD = """
+import sys, time
+from pathlib import Path
+from facectl_runtime.files import scratch_beside
+with scratch_beside(Path(sys.argv[1])) as scratch:
+    (scratch / "half").touch()
+    print("begun", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path):
+    target, mine = tmp_path / "target", folder(tmp_path / ".target.original", a="mine")
+    with subprocess.Popen([sys.executable, "-c", HELD, target], stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"begun\n"
+        (theirs,) = (path for path in tmp_path.iterdir() if path != mine)
+        remove_abandoned(target)
+        assert (theirs / "half").exists()
+        child.kill()
+    assert (theirs / "half").exists()
+    remove_abandoned(target)
+    assert list(tmp_path.iterdir()) == [mine]
 
 
 def test_scratch_that_was_swapped_in_stays(tmp_path):
