@@ -9,6 +9,7 @@ from typing import Any
 
 from facectl_export.calibration import Calibration
 from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file_name
+from facectl_export.gate import shortfalls
 from facectl_export.measured import KeptFloat, Tuning
 from facectl_export.precision import Cell, Network
 from facectl_export.ranges import Ranges
@@ -101,7 +102,7 @@ class Workshop:
             return self.calibration.words(candidates[0].how), None
         ranges, whole = self._nearest(candidates, quantizer, base, path)
         how = self.calibration.words(ranges.how)
-        if self.keep == NONE:
+        if self.keep == NONE or (self.keep == AUTO and not shortfalls(whole.compared, cell.recipe.tolerance)):
             return how, None
 
         def write(keep: Collection[str]) -> Path:

@@ -56,27 +56,33 @@ def find(
     """
     images = list(batches) if method == "entropy" else batches
     percentiles = PERCENTILES.get(method, (100.0,))
-    met: dict[str, Outermost] = {}
-    sums: dict[str, Any] = dict.fromkeys(channels, 0.0)
-    seen = 0
-    for values in activations(images):
-        seen += 1
-        for name, one in values.items():
-            if name not in met:
-                met[name] = Outermost(1 + _outside(one.size * count, min(percentiles)))
-            met[name].add(one)
-        for name, axis in channels.items():
-            others = tuple(place for place in range(values[name].ndim) if place != axis % values[name].ndim)
-            sums[name] += values[name].mean(axis=others).astype(np.float64)
-    if not seen:
+    met, means = _collected(activations(images), channels, count, min(percentiles))
+    if not met:
         raise UsageError("there are no images to calibrate with; give some of the training split")
-    means = {name: total / seen for name, total in sums.items()}
     limits = [{name: one.limits(percentile) for name, one in met.items()} for percentile in percentiles]
     if strange := [name for name, range_ in limits[0].items() if not np.isfinite(range_).all()]:
         raise ModelError(f"{file}: {strange[0]} gives values that are not finite; train the network again")
     if method == "entropy":
         return [Ranges("entropy", _by_entropy(activations(images), limits[0]), means)]
     return [Ranges(_words(percentile), each, means) for percentile, each in zip(percentiles, limits, strict=True)]
+
+
+def _collected(
+    activations: Iterator[Mapping[str, Floats]], channels: Mapping[str, int], count: int, percentile: float
+) -> tuple[dict[str, "Outermost"], Means]:
+    """Go through the activations of `count` images once."""
+    met: dict[str, Outermost] = {}
+    sums: dict[str, Any] = dict.fromkeys(channels, 0.0)
+    seen = 0
+    for seen, values in enumerate(activations, 1):  # noqa: B007  # how many there were
+        for name, one in values.items():
+            if name not in met:
+                met[name] = Outermost(1 + _outside(one.size * count, percentile))
+            met[name].add(one)
+        for name, axis in channels.items():
+            others = tuple(place for place in range(values[name].ndim) if place != axis % values[name].ndim)
+            sums[name] += values[name].mean(axis=others).astype(np.float64)
+    return met, {name: total / max(seen, 1) for name, total in sums.items()}
 
 
 class Outermost:

@@ -30,15 +30,13 @@ def keep_float(
     layers: Sequence[str],
     tolerance: Tolerance,
     advance: Callable[[int], None],
-) -> KeptFloat | None:
+) -> KeptFloat:
     """Find the layers that quantization hurts most, and keep 1, 2, 4, … of them float until val is within tolerance.
 
-    How much a layer is hurt is how far the answers move when it alone is quantized. Gives None where nothing needs to
-    stay float. At most a third of the layers stay so: what is then still outside is for the gate to refuse. `advance`
-    is called with 1 for each of the len(layers) measurements.
+    How much a layer is hurt is how far the answers move when it alone is quantized. At most a third of the layers stay
+    so: what is then still outside is for the gate to refuse. `advance` is called with 1 for each of the len(layers)
+    measurements.
     """
-    if not shortfalls(whole.compared, tolerance):
-        return None
     hurt: dict[str, float] = {}
     for layer in layers:
         hurt[layer] = distance(compare(quantize([other for other in layers if other != layer])))

@@ -12,7 +12,7 @@ import pytest
 
 from facectl_runtime import files
 from facectl_runtime.errors import UsageError
-from facectl_runtime.files import exchange, scratch_beside, swap_in
+from facectl_runtime.files import exchange, remove_abandoned, scratch_beside, swap_in
 
 # Each puts one folder after another at the place given, 20 files of one number in each: written anew, or two in turn.
 REPLACE = """
@@ -34,7 +34,7 @@ CHILD = """
 import sys
 from itertools import count
 from pathlib import Path
-from facectl_runtime.files import exchange, remove_abandoned, scratch_beside, swap_in
+from facectl_runtime.files import exchange, scratch_beside, swap_in
 
 def filled(folder, number):
     folder.mkdir(exist_ok=True)
