@@ -35,7 +35,7 @@ def verify(
             one = replay(path, asked)
             row |= {**asdict(one), "passed": one.passed}
         except (NoEngineError, MissingExtraError) as error:
-            row |= {"passed": False, "error": f"{error} (all that can be said is that it is as it was exported)"}
+            row |= {"passed": False, "error": f"{error} (it was not run; no damage was found in it)"}
             code = error.exit_code
         except ModelError as error:
             row |= {"passed": False, "error": str(error)}
