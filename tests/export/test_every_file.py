@@ -128,6 +128,7 @@ def test_verify_replays_what_can_run_here(run, exported, facectl):
     assert all(row["passed"] and row["images"] == 4 for row in done.json())
 
 
+@pytest.mark.usefixtures("exported")
 def test_a_core_ml_file_says_what_to_run_instead(run, facectl, photographs):
     path = run / "export" / "tiny.fp16.mlpackage"
     picture = next(Path(photographs).rglob("*.png"))
