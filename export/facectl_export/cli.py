@@ -51,7 +51,7 @@ def export(
     ] = "auto",
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Of each fine-tuning: int8-qat, pruned, clustered. [default: 1, 4, 1]"),
+        typer.Option(min=1, help="Of each fine-tuning: int8-qat, pruned, clustered. [default: 1, 3, 1]"),
     ] = None,
     allow_degraded: Annotated[
         str, typer.Option(metavar="PRECISION,…|all", help="Let these out though they fall short; they say so.")

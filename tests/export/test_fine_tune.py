@@ -1,5 +1,7 @@
 """Fine-tunings: what each makes of a network, and that it stays near the network it came from."""
 
+from typing import get_type_hints
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ pytest.importorskip("tensorflow_model_optimization")
 from tf_keras import layers  # noqa: E402
 
 import tiny_network  # noqa: E402
+from facectl_export.cli import export  # noqa: E402
 from facectl_export.tuning import fine_tune as tuning  # noqa: E402
 from facectl_export.tuning import simulate  # noqa: E402
 from facectl_export.tuning.fine_tune import Material, check_backbone, fine_tune  # noqa: E402
@@ -155,3 +158,9 @@ def test_a_network_of_nothing_but_logits_is_not_fine_tuned(material, network):
     model = tf_keras.Model(image, layers.Dense(CLASSES, "softmax", name="probabilities")(x), name="flat")
     with pytest.raises(UsageError, match=r"flat: only its last layer has weights.* take int8"):
         fine_tune(model, network, material, 1, 0, lambda _: None)
+
+
+def test_help_says_how_many_epochs_there_are_where_it_is_not_said():
+    (option,) = get_type_hints(export, include_extras=True)["epochs"].__metadata__
+    counts = ", ".join(str(tuning.EPOCHS[network]) for network in ("quantize-aware", "pruned", "clustered"))
+    assert f"[default: {counts}]" in option.help

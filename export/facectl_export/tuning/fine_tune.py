@@ -24,7 +24,7 @@ from facectl_trainer.model import FEATURES
 Pixels = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
 BATCH = 32
-EPOCHS: dict[Network, int] = {"quantize-aware": 1, "pruned": 4, "clustered": 1}
+EPOCHS: dict[Network, int] = {"quantize-aware": 1, "pruned": 3, "clustered": 1}
 """Where it is not said."""
 RATES: dict[Network, float] = {"quantize-aware": 5e-6, "pruned": 1e-4, "clustered": 2e-5}
 """Adam's, at the beginning; they fall to 0 by a half cosine."""
