@@ -232,7 +232,7 @@ def decode(text: str | bytes, where: str) -> ModelSpec:
             )
         spec = msgspec.json.decode(text, type=ModelSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ModelError(f"{where}: its facectl spec is not valid: {error}; export the model again") from error
+        raise ModelError(f"{where}: its facectl spec is not valid: {error}; train or export the model again") from error
     _check_digest(text.encode() if isinstance(text, str) else text, spec.spec_sha256, where)
     return msgspec.structs.replace(spec, spec_sha256=None)
 

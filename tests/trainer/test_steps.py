@@ -153,7 +153,7 @@ print(json.dumps(found))
 
 def test_two_devices_give_what_one_gives():
     """In a process of its own: how many devices there are is settled when TensorFlow starts."""
-    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tests_folder())!r})\n{SEVERAL}"]
+    words = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder_of_tests())!r})\n{SEVERAL}"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
@@ -163,7 +163,7 @@ def test_two_devices_give_what_one_gives():
     np.testing.assert_allclose(found["one"][1], found["two"][1], rtol=1e-4)
 
 
-def tests_folder():
+def folder_of_tests():
     import tiny_network
 
     return tiny_network.__file__.rpartition("/")[0]
