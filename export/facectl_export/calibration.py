@@ -48,18 +48,16 @@ class Calibration:
 
 
 def stratified(images: Sequence[Image], count: int) -> list[Image]:
-    """Choose up to `count` images, evenly over the classes, in an order that does not change.
+    """Choose up to `count` images, evenly over the classes, and within a class over its paths: the same each time.
 
-    Where they end in the middle of a turn, those of that turn are of classes as far apart as can be.
+    Photographs of one moment lie side by side by their names, so the first of a class would be those of a few moments.
     """
     classes: dict[str, list[Image]] = {}
     for item in sorted(images, key=lambda item: item.path):
         classes.setdefault(item.label, []).append(item)
-    chosen: list[Image] = []
-    for turn in range(max(map(len, classes.values()), default=0)):
-        row = [items[turn] for items in classes.values() if turn < len(items)]
-        left = count - len(chosen)
-        if left < len(row):
-            return chosen + [row[place * len(row) // left] for place in range(left)]
-        chosen += row
-    return chosen
+    taken = dict.fromkeys(classes, 0)
+    while count > sum(taken.values()) and (row := [one for one, items in classes.items() if taken[one] < len(items)]):
+        turn = min(count - sum(taken.values()), len(row))
+        for place in range(turn):  # where that is not all classes, those as far apart as can be
+            taken[row[place * len(row) // turn]] += 1
+    return [items[place * len(items) // taken[one]] for one, items in classes.items() for place in range(taken[one])]

@@ -141,7 +141,8 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
     """
     if isinstance(measured, EmbeddingComparison):
         return _embedding_shortfalls(measured, tolerance)
-    agreement = 1 - _whole(1 - tolerance.agreement, measured.n)
+    # As a mean of images is computed, so that what lies exactly at the bound is found to.
+    agreement = (measured.n - _whole(1 - tolerance.agreement, measured.n)) / measured.n
     found = []
     if not measured.agreement >= agreement:
         found.append(Shortfall("agreement", measured.agreement, agreement, least=True))
@@ -149,7 +150,7 @@ def shortfalls(measured: Comparison | EmbeddingComparison, tolerance: Tolerance)
         ("largest |Δp|", measured.largest, tolerance.largest),
         ("mean |Δp|", measured.mean, tolerance.mean),
         ("KL divergence", measured.kl, tolerance.kl),
-        ("drop in accuracy", measured.drop, _whole(tolerance.drop, measured.n)),
+        ("drop in accuracy", measured.drop, _whole(tolerance.drop, measured.n) / measured.n),
     ):
         if not value <= allowed:
             found.append(Shortfall(name, value, allowed))
@@ -174,6 +175,6 @@ def by_name_only(share: IntegerShare, needed: Literal["arithmetic", "weights"]) 
     return None
 
 
-def _whole(share: float, n: int) -> float:
-    """Round a share of n images up to whole images."""
-    return math.ceil(round(share * n, 9)) / n
+def _whole(share: float, n: int) -> int:
+    """Say how many whole images a share of n is, rounded up."""
+    return math.ceil(round(share * n, 9))

@@ -11,7 +11,7 @@ from facectl_export.calibration import Calibration
 from facectl_export.formats import WRITERS, Quantizer, Settings, base_name, file_name
 from facectl_export.gate import shortfalls
 from facectl_export.measured import KeptFloat, Tuning
-from facectl_export.precision import Cell, Network
+from facectl_export.precision import Cell, Network, Tolerance
 from facectl_export.ranges import Ranges
 from facectl_export.sensitivity import Compare, Whole, distance, keep_float, keep_named
 from facectl_export.tuning.fold import LOGITS
@@ -100,7 +100,7 @@ class Workshop:
         if self.keep == NONE and len(candidates) == 1:
             quantizer.write(base, candidates[0], path, ())
             return self.calibration.words(candidates[0].how), None
-        ranges, whole = self._nearest(candidates, quantizer, base, path)
+        ranges, whole = self._nearest(candidates, quantizer, base, path, cell.recipe.tolerance)
         how = self.calibration.words(ranges.how)
         if self.keep == NONE or (self.keep == AUTO and not shortfalls(whole.compared, cell.recipe.tolerance)):
             return how, None
@@ -115,15 +115,16 @@ class Workshop:
             return how, keep_float(write, self.compare, whole, layers, cell.recipe.tolerance, advance)
 
     def _nearest(
-        self, candidates: Sequence[Ranges], quantizer: Quantizer, base: Path, path: Path
+        self, candidates: Sequence[Ranges], quantizer: Quantizer, base: Path, path: Path, tolerance: Tolerance
     ) -> tuple[Ranges, Whole]:
-        """Write the file whose ranges bring it nearest to the trained model on val."""
+        """Write the file whose ranges bring it nearest to the trained model on val; one within tolerance, if any is."""
         found = []
         with progress(f"{path.name}: candidates for its ranges", len(candidates), self.quiet) as advance:
             for ranges in candidates:
                 quantizer.write(base, ranges, path, ())
                 compared = self.compare(path)
-                found.append((distance(compared), ranges, Whole(compared, path.stat().st_size), path.read_bytes()))
+                rank = bool(shortfalls(compared, tolerance)), distance(compared)
+                found.append((rank, ranges, Whole(compared, path.stat().st_size), path.read_bytes()))
                 advance(1)
         _, ranges, whole, written = min(found, key=lambda one: one[0])
         path.write_bytes(written)

@@ -1,5 +1,6 @@
 """Which layers stay float in an int8 file, so that it stays within its tolerance on val."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,8 +65,12 @@ def _kept(
 
 
 def distance(compared: Comparison | EmbeddingComparison) -> float:
-    """Say how far a file's answers are from the trained model's: KL divergence in nats, or 1 - cosine."""
-    return compared.kl if isinstance(compared, Comparison) else 1 - compared.cosine
+    """Say how far a file's answers are from the trained model's: KL divergence in nats, or 1 - cosine.
+
+    Infinitely far where they are no numbers.
+    """
+    found = compared.kl if isinstance(compared, Comparison) else 1 - compared.cosine
+    return found if math.isfinite(found) else math.inf
 
 
 def _agreement(compared: Comparison | EmbeddingComparison) -> float:

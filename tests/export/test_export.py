@@ -144,10 +144,10 @@ def test_calibration_sees_training_images_alone(exported, split):
     assert len(exported.calibrated_on) == len(train)
 
 
-def test_calibration_takes_the_classes_in_turn():
+def test_calibration_takes_as_many_of_each_class_and_all_along_it():
     images = [Image(f"{label}/{number}.png", label) for label, count in (("b", 9), ("a", 2)) for number in range(count)]
     chosen = [item.path for item in stratified(images, 6)]
-    assert chosen == ["a/0.png", "b/0.png", "a/1.png", "b/1.png", "b/2.png", "b/3.png"]
+    assert chosen == ["a/0.png", "a/1.png", "b/0.png", "b/2.png", "b/4.png", "b/6.png"]
     assert [item.label for item in stratified([Image(f"{n}/0.png", str(n)) for n in range(9)], 3)] == ["0", "3", "6"]
     assert stratified(images[::-1], 6) == stratified(images, 6)
     assert len(stratified(images, 100)) == 11

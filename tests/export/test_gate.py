@@ -103,6 +103,17 @@ def test_accuracy_is_lost_in_whole_images(n, allowed):
         assert (shortfalls(measured, STRICT) == []) is passes
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_as_many_images_may_answer_otherwise_as_are_allowed_and_no_more(precision):
+    tolerance, alike = TOLERANCES[precision], compare(TRAINED, TRAINED)
+    for n in range(1, 1001):
+        allowed = math.ceil(round(n * (1 - tolerance.agreement), 9))
+        for flipped in range(min(allowed + 2, n + 1)):
+            agreement = float((np.arange(n) >= flipped).mean())
+            measured = msgspec.structs.replace(alike, n=n, agreement=agreement)
+            assert (not shortfalls(measured, tolerance)) is (flipped <= allowed), (n, flipped)
+
+
 def test_at_fp32_a_single_image_lost_is_one_too_many():
     measured = msgspec.structs.replace(compare(TRAINED, TRAINED), n=10_000, drop=1 / 10_000)
     assert [one.measure for one in shortfalls(measured, TOLERANCES["fp32"])] == ["drop in accuracy"]

@@ -1,6 +1,7 @@
 """What an int8 file is made of: of the candidates for its ranges, what is nearest to the trained model on val."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,16 @@ WAYS = ("minmax", "percentile 99.999", "percentile 99.99")
 
 
 class Val:
-    """Knows how far the file of each way is from the trained model."""
+    """Knows how far the file of each way is from the trained model, and on how many images it agrees."""
 
-    def __init__(self, *distances, agreement=1.0):
-        self.distances, self.agreement, self.tried = dict(zip(WAYS, distances, strict=False)), agreement, []
+    def __init__(self, *distances, agreement=1.0, but=None):
+        self.distances, self.tried = dict(zip(WAYS, distances, strict=False)), []
+        self.agreement = dict.fromkeys(WAYS, agreement) | (but or {})
 
     def __call__(self, path):
         way, _, kept = path.read_text().partition(" without ")
         self.tried.append((way, kept))
-        return replace(compared(), kl=self.distances[way], agreement=1.0 if kept else self.agreement)
+        return replace(compared(), kl=self.distances[way], agreement=1.0 if kept else self.agreement[way])
 
 
 @pytest.fixture
@@ -59,6 +61,15 @@ def test_the_nearest_on_val_is_written(made, nearest):
     assert one.calibration == f"{WAYS[nearest]} over 7 training images, the nearest on val"
     assert one.kept_float is None
     assert val.tried == [(way, "") for way in WAYS]
+
+
+def test_the_nearest_of_those_within_tolerance_is_written_though_another_is_nearer(made):
+    one = made(Val(0.01, 0.03, 0.02, but={WAYS[0]: 0.5}))
+    assert (one.path.read_text(), one.kept_float) == (WAYS[2], None)
+
+
+def test_answers_that_are_no_numbers_are_nearest_to_nothing(made):
+    assert made(Val(math.nan, 0.03, 0.02)).path.read_text() == WAYS[2]
 
 
 def test_layers_are_kept_float_beside_the_ranges_that_were_chosen(made):
