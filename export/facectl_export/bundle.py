@@ -44,14 +44,7 @@ def check_out(out: Path, network_sha256: str, force: bool) -> Export | None:
         earlier, _ = _read(out)
     except OSError as error:
         raise UsageError(f"{out}: cannot be used ({_why(error)}); give another --out") from error
-    if earlier is None or earlier.network_sha256 == network_sha256:
-        return earlier
-    if not force:
-        raise UsageError(
-            f"{out}: an export of another network is there ({earlier.name}, {earlier.created}); "
-            "give another --out, or --force to replace it"
-        )
-    return None
+    return _of_network(earlier, network_sha256, force, out)
 
 
 def merged(made: Export, earlier: Export | None) -> Export:
@@ -64,18 +57,24 @@ def merged(made: Export, earlier: Export | None) -> Export:
 
 
 def deliver(
-    export: Export, files: Mapping[str, Path], pages: Mapping[str, str | bytes], out: Path, scratch: Path
+    export: Export,
+    files: Mapping[str, Path],
+    pages: Mapping[str, str | bytes],
+    out: Path,
+    scratch: Path,
+    force: bool,
 ) -> None:
     """Put a folder together in `scratch`, and let it take the place of `out`.
 
     `files`: name to path, of those made anew, which are moved. What else `export` names is carried over from `out`.
     `pages`: name to content, of `PAGE` and `CARD`. `scratch` lies beside `out`, on one file system. Raises
-    `UsageError` where a file that no export wrote has come to stand in `out`, or one was changed, and where the disk
-    is full or `out` cannot be written; what stood there is then as it was.
+    `UsageError` where what has come to stand in `out` would be lost (a file that no export wrote or that was changed,
+    other files of this network, another network's unless `force`), and where the disk is full or `out` cannot be
+    written; what stood there is then as it was.
     """
     try:
         there, sums = _read(out)
-        _check_merged(export, there, files, out)
+        _check_merged(export, _of_network(there, export.network_sha256, force, out), files, out)
         whole = scratch / "whole"
         whole.mkdir()
         for one in export.files:
@@ -99,9 +98,21 @@ def deliver(
         _sync_one(out.parent)
 
 
+def _of_network(there: Export | None, network_sha256: str, force: bool, out: Path) -> Export | None:
+    """Give the export that stands at `out` where it is of this network; of another, raise `UsageError` or give None."""
+    if there is None or there.network_sha256 == network_sha256:
+        return there
+    if not force:
+        raise UsageError(
+            f"{out}: an export of another network is there ({there.name}, {there.created}); "
+            "give another --out, or --force to replace it"
+        )
+    return None
+
+
 def _check_merged(export: Export, there: Export | None, files: Mapping[str, Path], out: Path) -> None:
     """Raise `UsageError` where files have come to stand in `out` since it was looked at."""
-    if there is None or there.network_sha256 != export.network_sha256:
+    if there is None:
         return
     counted = {(one.file, one.created) for one in export.files}
     if any((one.file, one.created) not in counted for one in there.files if one.file not in files):

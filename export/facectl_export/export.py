@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from msgspec.structs import replace
@@ -123,7 +123,7 @@ def export(order: Order) -> Export:
         done = _timed(bundle.merged(done, earlier), order, run, scratch)
         done = replace(done, seconds=round(time.perf_counter() - started, 1), peak_bytes=_peak_bytes())
         paths = {row.file: scratch / row.file for row in rows}
-        bundle.deliver(done, paths, _pages(run, done, wanted, root), order.out, scratch)
+        bundle.deliver(done, paths, _pages(run, done, wanted, root), order.out, scratch, order.force)
     _failed_page(order).unlink(missing_ok=True)
     return done
 
@@ -258,15 +258,17 @@ def _failed_page(order: Order) -> Path:
 def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
     """Add how long each file takes to answer: all that can run here side by side, those carried over included.
 
-    The float file that an int8 file was made of is timed beside it, though it may not leave. A file carried over that
+    A float file that an int8 file was made of is timed beside it, though it may not leave. A file carried over that
     does not run here keeps the time that it had.
     """
     paths = {row.file: (scratch if (scratch / row.file).exists() else order.out) / row.file for row in done.files}
     run_here: tuple[FileFormat, ...] = ("onnx", "tflite")
-    bases = {f"{one} fp32": scratch / base_name("trained", "fp32", WRITERS[one].suffix) for one in run_here}
+    networks: tuple[Network, ...] = get_args(Network)  # other weights, and the same layers: as fast as each other
+    names = [(one, base_name(network, "fp32", WRITERS[one].suffix)) for network in networks[::-1] for one in run_here]
+    bases = {f"{one} fp32": scratch / name for one, name in names if (scratch / name).exists()}
     runnable = {row.file: paths[row.file] for row in done.files if row.format in run_here or row.latency}
     known = {row.format for row in done.files if row.precision == "fp32"}
-    beside = {name: path for name, path in bases.items() if path.exists() and name.split()[0] not in known}
+    beside = {name: path for name, path in bases.items() if name.split()[0] not in known}
     engines = list(_engines(runnable | beside, run.spec, scratch))
     if not engines:
         return done

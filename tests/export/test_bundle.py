@@ -45,7 +45,7 @@ def put(out, *rows, text="1", given=PAGES, **more):
     earlier = check_out(out, NETWORK, force=False)
     with scratch_beside(out) as scratch:
         files = {one.file: made(scratch, one, text) for one in rows}
-        deliver(merged(export(*rows, **more), earlier), files, given, out, scratch)
+        deliver(merged(export(*rows, **more), earlier), files, given, out, scratch, force=False)
     return out
 
 
@@ -147,7 +147,19 @@ def test_an_export_that_came_meanwhile_is_not_replaced(tmp_path):
     put(out, LITE)
     before = contents(out)
     with scratch_beside(out) as scratch, pytest.raises(UsageError, match="another export came to stand there"):
-        deliver(merged(export(INT8), earlier), {INT8.file: made(scratch, INT8, "2")}, PAGES, out, scratch)
+        deliver(merged(export(INT8), earlier), {INT8.file: made(scratch, INT8, "2")}, PAGES, out, scratch, force=False)
+    assert contents(out) == before
+
+
+def test_an_export_of_another_network_that_came_meanwhile_is_not_replaced(tmp_path):
+    out = tmp_path / "export"
+    assert check_out(out, OTHER, force=False) is None
+    put(out, FP32)
+    before = contents(out)
+    with scratch_beside(out) as scratch:
+        files = {LITE.file: made(scratch, LITE, "2")}
+        with pytest.raises(UsageError, match="an export of another network is there"):
+            deliver(export(LITE, network_sha256=OTHER), files, PAGES, out, scratch, force=False)
     assert contents(out) == before
 
 
@@ -173,7 +185,9 @@ def test_another_network_is_replaced_only_on_request_and_leaves_nothing(out):
         check_out(out, OTHER, force=False)
     assert check_out(out, OTHER, force=True) is None
     with scratch_beside(out) as scratch:
-        deliver(export(LITE, network_sha256=OTHER), {LITE.file: made(scratch, LITE, "2")}, PAGES, out, scratch)
+        deliver(
+            export(LITE, network_sha256=OTHER), {LITE.file: made(scratch, LITE, "2")}, PAGES, out, scratch, force=True
+        )
     assert set(contents(out)) == {"MODEL_CARD.md", "SHA256SUMS", "report.html", "report.json", "zoo.tflite"}
 
 
@@ -239,7 +253,7 @@ def test_what_comes_to_be_there_meanwhile_is_not_lost_either(out, change):
         path.unlink()
     before = contents(out)
     with scratch_beside(out) as scratch, pytest.raises(UsageError, match=rf"{path.name}: (no part|changed|gone since)"):
-        deliver(merged(export(LITE), earlier), {LITE.file: made(scratch, LITE, "2")}, PAGES, out, scratch)
+        deliver(merged(export(LITE), earlier), {LITE.file: made(scratch, LITE, "2")}, PAGES, out, scratch, force=False)
     assert contents(out) == before
 
 
@@ -325,7 +339,7 @@ def test_a_full_disk_leaves_what_was_there(out):
             full_disk(),
             pytest.raises(UsageError, match=r"cannot be written \(File too large\); nothing there") as error,
         ):
-            deliver(merged(export(LITE), earlier), files, PAGES, out, scratch)
+            deliver(merged(export(LITE), earlier), files, PAGES, out, scratch, force=False)
     assert "\n" not in str(error.value)
     assert contents(out) == before
     assert check_out(out, NETWORK, force=False) == earlier
@@ -345,7 +359,7 @@ for number in count():
         (scratch / "zoo.onnx").write_text(str(number) * 1000)
         (scratch / "zoo.tflite").write_text(str(number) * 1000)
         files = {name: scratch / name for name in ("zoo.onnx", "zoo.tflite")}
-        deliver(export(row(), row("tflite"), seconds=float(number)), files, {}, out, scratch)
+        deliver(export(row(), row("tflite"), seconds=float(number)), files, {}, out, scratch, force=False)
     print("done", flush=True)
 """
 

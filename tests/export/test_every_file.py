@@ -37,9 +37,8 @@ def run(photographs, facectl, tmp_path_factory):
     return folder / "tiny"
 
 
-@pytest.fixture(scope="module")
-def exported(run, facectl):
-    """Export all, where integers are slow; a file of a network so small may fall short, and is let out."""
+def make_integers_slow(patch):
+    """Have integer files take a second longer; give the batch of each engine that is timed, filled in as it is."""
 
     def slow(engines, spec):
         batches.update({name: engine.batch for name, engine in engines})
@@ -49,9 +48,16 @@ def exported(run, facectl):
         return msgspec.structs.replace(time, median=time.median + 1000, p95=time.p95 + 1000)
 
     measure, batches = latency.measure, {}
+    patch.setattr(latency, "measure", slow)
+    return batches
+
+
+@pytest.fixture(scope="module")
+def exported(run, facectl):
+    """Export all, where integers are slow; a file of a network so small may fall short, and is let out."""
     words = ["--format", "all", "--quantize", "all", "--epochs", 1, "--allow-degraded", "all", "--quiet", "--json"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(latency, "measure", slow)
+        batches = make_integers_slow(patch)
         done = facectl("export", run, *words)
     assert done.code == 0, done.err
     return done.json() | {"batches": batches}
@@ -94,6 +100,14 @@ def test_each_integer_file_that_is_slower_than_float_says_so(exported):
         ("onnx", "int8"), ("onnx", "int8-qat"), ("tflite", "int8"), ("tflite", "int8-qat"), ("tflite", "int8-weights")
     }  # fmt: skip
     assert ("tflite", "fp16") in timed
+
+
+def test_an_integer_file_alone_is_timed_beside_the_float_file_of_its_own_network(run, facectl, tmp_path, monkeypatch):
+    make_integers_slow(monkeypatch)
+    words = ["--quantize", "int8-qat", "--epochs", 1, "--allow-degraded", "all", "--quiet", "--json"]
+    done = facectl("export", run, *words, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert [(row["file"], row["slower_than_float"]) for row in done.json()["files"]] == [("tiny.int8-qat.onnx", True)]
 
 
 def test_onnx_takes_any_number_of_images_and_tflite_one(exported):
