@@ -59,9 +59,9 @@ def find(
     met, means = _collected(activations(images), channels, count, min(percentiles))
     if not met:
         raise UsageError("there are no images to calibrate with; give some of the training split")
-    limits = [{name: one.limits(percentile) for name, one in met.items()} for percentile in percentiles]
-    if strange := [name for name, range_ in limits[0].items() if not np.isfinite(range_).all()]:
+    if strange := [name for name, one in met.items() if not np.isfinite(one.limits(100)).all()]:
         raise ModelError(f"{file}: {strange[0]} gives values that are not finite; train the network again")
+    limits = [{name: one.limits(percentile) for name, one in met.items()} for percentile in percentiles]
     if method == "entropy":
         return [Ranges("entropy", _by_entropy(activations(images), limits[0]), means)]
     return [Ranges(_words(percentile), each, means) for percentile, each in zip(percentiles, limits, strict=True)]

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facectl_export import ranges
+from facectl_export.calibration import METHODS
 from facectl_export.ranges import Outermost, find, pieces
 from facectl_runtime.errors import ModelError
 
@@ -49,12 +51,28 @@ def test_candidates_go_from_the_widest_to_the_narrowest():
     assert found[0].means["map"].shape == (8,)
 
 
+def test_entropy_counts_a_sample_of_a_large_map_the_same_each_time_and_cuts_what_is_rare():
+    maps = np.random.default_rng(0).standard_t(3, (12, 1, 100, 100, 2)).astype(np.float32)
+    assert maps[0].size > ranges._SAMPLE
+
+    def activations(batches):
+        for values, _ in zip(maps, batches, strict=True):
+            yield {"map": values}
+
+    images = [np.zeros((1, 2, 2, 3), np.uint8)] * len(maps)
+    (first,), (again,), (widest,) = (
+        find("a.file", activations, {}, images, len(maps), method) for method in ("entropy", "entropy", "minmax")
+    )
+    assert first.limits == again.limits
+    assert np.ptp(first.limits["map"]) < 0.9 * np.ptp(widest.limits["map"])
+
+
 @pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("method", ["auto", "minmax", "entropy"])
+@pytest.mark.parametrize("method", METHODS)
 def test_what_is_no_number_is_met_wherever_it_stands(strange, method):
     def activations(batches):
         for number, _ in enumerate(batches):
-            values = np.zeros((1, 5, 5, 2), np.float32)
+            values = np.zeros((1, 100, 100, 21), np.float32)  # as many that a percentile cuts some
             values[0, 2, 3, 1] = strange if number == 7 else number
             yield {"good": np.zeros((1, 3), np.float32), "layer/map": values}
 

@@ -302,11 +302,6 @@ def test_one_bright_pixel_among_many_dark_images_is_cut_by_the_methods_that_cut(
     assert (found[1] == 255) == (method == "minmax")
 
 
-def test_calibration_is_repeatable(made, pixels):
-    first, second = (calibrated(tflite, made["branching"].path, [pixels], "percentile") for _ in range(2))
-    assert first.limits == second.limits
-
-
 @pytest.mark.parametrize("method", ["minmax", "entropy"])
 def test_calibration_without_images_says_so(made, method):
     with pytest.raises(UsageError, match="no images to calibrate"):
