@@ -9,7 +9,7 @@ from onnx import helper, numpy_helper
 
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
-from facectl_runtime.errors import MissingExtraError, ModelError
+from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_runtime.spec import Golden, GoldenImage
 from facectl_runtime.verify import replay
@@ -181,6 +181,26 @@ def test_a_file_that_nothing_here_runs_does_not_keep_the_others_from_being_verif
     assert ran.out.startswith(f"ok  {model}")
     assert "needs LiteRT" in ran.err
     assert "no damage was found in it" in ran.err
+
+
+@pytest.mark.parametrize("failure", [MissingExtraError("no LiteRT"), DeviceError("no such device")])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_failed_file_among_some_that_cannot_be_run_fails(
+    model, colours, golden, facectl, tmp_path, monkeypatch, failure, last
+):
+    def engine(path, *more):
+        if path == other:
+            raise failure
+        return whole.engine(path, *more)
+
+    bad = colours.save(tmp_path / "bad.onnx", colours.spec(golden=with_answer(golden, (0.0, 0.0, 1.0))))
+    other, whole = tmp_path / "other.onnx", format_of(model)
+    other.write_bytes(model.read_bytes())
+    monkeypatch.setattr("facectl_runtime.verify.format_of", lambda _: dataclasses.replace(whole, engine=engine))
+    ran = facectl("verify", *([bad, other] if last else [other, bad]))
+    assert ran.code == 5
+    assert ran.out.startswith(f"FAILED  {bad}")
+    assert str(failure) in ran.err
 
 
 def test_a_folder_of_models_names_them(model, facectl):

@@ -8,7 +8,9 @@ import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption
 from facectl_runtime.devices import parse_device
-from facectl_runtime.errors import GateError, MissingExtraError, ModelError, NoEngineError, one_line
+from facectl_runtime.errors import DeviceError, FacectlError, GateError, MissingExtraError, NoEngineError, one_line
+
+_NOT_RUN = (DeviceError, MissingExtraError, NoEngineError)
 
 
 def verify(
@@ -28,20 +30,18 @@ def verify(
     from facectl_runtime.verify import replay
 
     asked = parse_device(device)
-    rows, code = [], 0
+    rows, codes = [], []
     for path in model:
         row: dict[str, Any] = {"model": display_name(path), "device_requested": str(asked)}
         try:
             one = replay(path, asked)
             row |= {**asdict(one), "passed": one.passed}
-        except (NoEngineError, MissingExtraError) as error:
-            row |= {"passed": False, "error": f"{error} (it was not run; no damage was found in it)"}
-            code = error.exit_code
-        except ModelError as error:
-            row |= {"passed": False, "error": str(error)}
-            code = error.exit_code
+            codes.append(0 if one.passed else GateError.exit_code)
+        except FacectlError as error:
+            more = " (it was not run; no damage was found in it)" if isinstance(error, _NOT_RUN) else ""
+            row |= {"passed": False, "error": f"{error}{more}"}
+            codes.append(error.exit_code)
         rows.append(row)
-        code = code or (0 if row["passed"] else GateError.exit_code)
     if json:
         typer.echo(msgspec.json.encode(rows).decode())
     else:
@@ -50,7 +50,8 @@ def verify(
         for row in rows:
             if "error" in row:
                 typer.echo(one_line(f"facectl: {row['error']}"), err=True)
-    return code
+    # A file that answers otherwise is what was looked for: it is not lost among those that could not be asked.
+    return GateError.exit_code if GateError.exit_code in codes else next(filter(None, codes), 0)
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, str, str, str]:
