@@ -12,6 +12,7 @@ from pathlib import Path
 
 from facectl_runtime.errors import UsageError
 
+_NEW = ".facectl.new."  # how a folder begins that is about to be locked
 _AT_CWD, _EXCHANGE = -100, 2  # AT_FDCWD, and RENAME_EXCHANGE of Linux as well as RENAME_SWAP of macOS
 # What an old kernel says, a file system without it, and a container that does not let it through.
 _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
@@ -25,10 +26,12 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_scratch_name(target), dir=target.parent))
+        # It takes the name that `remove_abandoned` looks for once it is locked.
+        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=target.parent))
+        lock = _locked(new)
+        scratch = new.rename(new.with_name(_scratch_name(target) + new.name.removeprefix(_NEW)))
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place") from error
-    lock = _locked(scratch)
     try:
         yield scratch
     finally:

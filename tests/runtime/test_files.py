@@ -234,6 +234,18 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_pat
     assert list(tmp_path.iterdir()) == [mine]
 
 
+def test_a_folder_that_was_only_just_made_is_not_taken_for_abandoned(tmp_path, monkeypatch):
+    def meanwhile(made):
+        monkeypatch.setattr(files, "_locked", locked)
+        remove_abandoned(tmp_path / "target")
+        return locked(made)
+
+    locked = files._locked
+    monkeypatch.setattr(files, "_locked", meanwhile)
+    with scratch_beside(tmp_path / "target") as scratch:
+        assert scratch.is_dir()
+
+
 def test_scratch_that_was_swapped_in_stays(tmp_path):
     with scratch_beside(tmp_path / "target") as scratch:
         swap_in(folder(scratch / "made", a="1"), tmp_path / "target")
