@@ -87,7 +87,7 @@ class Judge:
     def _answers(self, engine: Engine, name: str) -> Answered:
         images = self.reference.images
         with progress(f"{name} on the test split", len(images), self.quiet) as advance:
-            return answer_labelled(engine, self.spec.input, labels_of(self.spec, images), self.root, images, advance)
+            return _answered(engine, self.spec, self.root, images, advance)
 
     def _compare(self, answered: Answered) -> Comparison | EmbeddingComparison:
         return _compared(self.spec, self.reference, answered)
@@ -134,11 +134,10 @@ class Judge:
     def on_val(self) -> Callable[[Path], Comparison | EmbeddingComparison]:
         """Give a function that compares a file with the trained model on val."""
         images = stratified(self.val, _VAL)
-        labels = labels_of(self.spec, images)
         wanted: list[Answered] = []
 
         def answer(engine: Engine) -> Answered:
-            return answer_labelled(engine, self.spec.input, labels, self.root, images, lambda _: None)
+            return _answered(engine, self.spec, self.root, images, lambda _: None)
 
         def measure(path: Path) -> Comparison | EmbeddingComparison:
             wanted[:] = wanted or [answer(self.trained)]
@@ -151,15 +150,17 @@ def _compared(spec: ModelSpec, wanted: Answered, answered: Answered) -> Comparis
     return compare(wanted, answered) if spec.labels else compare_embeddings(wanted, answered)
 
 
-def labels_of(spec: ModelSpec, images: Sequence[Image]) -> Sequence[str]:
-    """Give the model's labels, or those of the images where it is an embedding and has none."""
-    return spec.labels or sorted({image.label for image in images})
-
-
 def reference(trained: Engine, spec: ModelSpec, root: Path, images: Sequence[Image], quiet: bool) -> Answered:
     """Answer the test split by the trained model. Raises `UsageError` for an image that cannot be read any more."""
     with progress("trained model on the test split", len(images), quiet) as advance:
-        answered = answer_labelled(trained, spec.input, labels_of(spec, images), root, images, advance)
+        return _answered(trained, spec, root, images, advance)
+
+
+def _answered(
+    engine: Engine, spec: ModelSpec, root: Path, images: Sequence[Image], advance: Callable[[int], None]
+) -> Answered:
+    labels = spec.labels or sorted({image.label for image in images})  # an embedding has none
+    answered = answer_labelled(engine, spec.input, labels, root, images, advance)
     if answered.unreadable:
         first, reason = answered.unreadable[0]
         raise UsageError(f"{root / first}: {reason}; it was readable in training: is an extra (heic) missing here?")

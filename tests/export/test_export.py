@@ -460,6 +460,20 @@ def test_a_photograph_that_is_not_what_it_was_is_named(moved, split, facectl, co
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colours", "moved"]
 
 
+@pytest.mark.parametrize(("part", "precision"), [("test", "fp32"), ("val", "int8")])
+def test_a_photograph_that_goes_while_files_are_made_is_named(
+    moved, split, facectl, convert, tmp_path, part, precision
+):
+    run, data = moved
+    victim = data / split.parts[part][0].path
+    convert(lambda _: victim.unlink())
+    done = facectl("export", run, "--out", tmp_path / "out", "--data", data, "--quantize", precision, "--quiet")
+    assert done.code == 2
+    assert f"{victim}: " in done.error()
+    assert "it was readable in training" in done.error()
+    assert not (tmp_path / "out").exists()
+
+
 # What is let through, and what is no longer what it was
 
 
