@@ -29,9 +29,11 @@ class KeptFloat(msgspec.Struct, frozen=True):
     layers: tuple[str, ...]
     """Names as in the Keras model, those that quantization hurts most first."""
     agreement_before: float
-    """Share of val images with the trained model's likeliest class, everything quantized."""
+    """Share of these images with the trained model's likeliest class, or their mean cosine, everything quantized."""
     agreement: float
     """With these layers float."""
+    n: int
+    """Images of val that it was measured on."""
     bytes_before: int
     """Size of the file with everything quantized, before its spec is in it."""
     bytes: int

@@ -61,7 +61,7 @@ def _kept(
 ) -> tuple[KeptFloat, Comparison | EmbeddingComparison]:
     path = quantize(names)
     found, size = compare(path), path.stat().st_size
-    return KeptFloat(tuple(names), _agreement(whole.compared), _agreement(found), whole.size, size), found
+    return KeptFloat(tuple(names), _agreement(whole.compared), _agreement(found), found.n, whole.size, size), found
 
 
 def distance(compared: Comparison | EmbeddingComparison) -> float:

@@ -108,6 +108,7 @@ def test_nothing_is_said_of_files_that_are_as_they_should_be():
 def test_kept_layers_and_fine_tunings_have_their_cost(shown):
     kept, tuned = shown.table(1), shown.table(2)
     assert kept["zoo.int8.onnx"]["agreement on val"] == "0.9510 → 0.9840"
+    assert kept["zoo.int8.onnx"]["images"] == "148"
     assert kept["zoo.int8.onnx"]["MB"] == "3.70 → 3.79"
     assert "stem_conv, blocks_1_depthwise, blocks_2_depthwise" in shown.words
     assert list(tuned) == ["quantize-aware", "pruned", "clustered"]
@@ -145,7 +146,7 @@ def test_names_are_text_whatever_stands_in_them():
         target=HOSTILE,
         latency=Latency(1, 2, 3, HOSTILE, HOSTILE),
         slower_than_float=True,
-        kept_float=KeptFloat((HOSTILE,), 0.5, 0.6, 10, 11),
+        kept_float=KeptFloat((HOSTILE,), 0.5, 0.6, 9, 10, 11),
         calibration=HOSTILE,
         worst=(
             Disagreement(HOSTILE, HOSTILE, HOSTILE, 0.5, HOSTILE, 0.5, 0.1),

@@ -16,7 +16,7 @@ from facectl_export.ranges import Batches, Floats, Ranges, find, pieces
 QUANTIZED_OPS = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "ReduceMean")
 
 _AT_ONCE = 4
-"""Images whose activations are held at a time: for one of 224 × 224 they take up to 120 MB."""
+"""Images whose activations are held at a time, where a file takes any number: of one of 224 × 224 up to 120 MB."""
 
 
 def calibrate(fp32: Path, batches: Batches, count: int, method: Method) -> list[Ranges]:

@@ -103,17 +103,23 @@ def _kept_float(export: Export) -> Section | None:
         if kept := one.kept_float:
             gained = f"{kept.agreement_before:.4f} → {kept.agreement:.4f}"
             sizes = f"{kept.bytes_before / 1e6:.2f} → {kept.bytes / 1e6:.2f}"
-            rows.append((one.file, str(len(kept.layers)), gained, sizes))
+            rows.append((one.file, str(len(kept.layers)), gained, str(kept.n), sizes))
             lists.append(f"<h3>{escape(one.file)}</h3>" + house.paragraph(", ".join(kept.layers)))
     if not rows:
         return None
-    header = ("file", "layers kept float", "agreement on val", "MB")
+    header = (
+        "file",
+        "layers kept float",
+        "agreement on val" if export.task == "classify" else "cosine on val",
+        "images",
+        "MB",
+    )
     return Section(
         "kept-float",
         "Layers that stayed float",
         "What quantization hurts most, measured on val alone, is left in float until the file agrees with the trained "
         "model: first everything quantized, then with these layers float, those that it hurts most first.",
-        html=house.table(header, rows, right=range(1, 4)) + "".join(lists),
+        html=house.table(header, rows, right=range(1, 5)) + "".join(lists),
     )
 
 
