@@ -8,8 +8,8 @@ import typer
 from facectl_runtime.cli.options import JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    from facectl_export.export import Order
     from facectl_export.measured import Export
+    from facectl_export.order import Order
 
 _ON_THE_PAGE_ALONE = ("runs from", "MB zipped", "weights ≤ 8 bits, %", "p95")  # a terminal has no room for everything
 
@@ -72,14 +72,16 @@ def export(
         return
     from facectl_export.calibration import METHODS
     from facectl_export.choice import cells, precisions_named
-    from facectl_export.export import GateFailureError, Order, export
+    from facectl_export.export import GateFailureError, export
     from facectl_export.formats import Settings
-    from facectl_runtime.errors import UsageError
+    from facectl_export.order import Order
+    from facectl_runtime.errors import UsageError, did_you_mean
 
     if run is None:
         raise UsageError("which run? give a folder that `facectl train` wrote, or --list")
     if calibrate not in METHODS:
-        raise UsageError(f"--calibrate {calibrate!r} is not known; use {', '.join(METHODS)}")
+        known = ", ".join(METHODS)
+        raise UsageError(f"--calibrate {calibrate!r} is not known{did_you_mean(calibrate, METHODS)}; use {known}")
     order = Order(
         run=run,
         out=out or run / "export",

@@ -6,25 +6,24 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 from msgspec.structs import replace
 
-from facectl_export import bundle, calibration, golden, latency
-from facectl_export.calibration import Calibration, Method, stratified
-from facectl_export.formats import WRITERS, Settings, base_name
-from facectl_export.make import AUTO, NONE, Workshop
+from facectl_export import bundle, golden, latency
+from facectl_export.calibration import Calibration, stratified
+from facectl_export.formats import WRITERS, base_name
+from facectl_export.make import NONE, Workshop
 from facectl_export.measured import Export, Exported, Latency, Tuning
-from facectl_export.precision import Cell, FileFormat, Network
+from facectl_export.order import Order, check, check_layers
+from facectl_export.precision import FileFormat, Network
 from facectl_export.prove import CPU, Judge, reference
 from facectl_export.reports import report
 from facectl_export.reports.card import card
-from facectl_export.tuning.fine_tune import Material, check_backbone, fine_tune
+from facectl_export.tuning.fine_tune import Material, fine_tune
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.errors import (
     FacectlError,
@@ -33,7 +32,6 @@ from facectl_runtime.errors import (
     ModelError,
     NoEngineError,
     UsageError,
-    did_you_mean,
     reason,
 )
 from facectl_runtime.evaluate import Answered, evaluation
@@ -41,7 +39,7 @@ from facectl_runtime.files import remove_abandoned, scratch_beside
 from facectl_runtime.image import Pixels, load
 from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import ModelSpec, Precision
+from facectl_runtime.spec import ModelSpec
 from facectl_trainer.engine import engine_of
 from facectl_trainer.framework import use_device
 from facectl_trainer.model import digest
@@ -53,33 +51,13 @@ from facectl_trainer.run import Run, read_run
 _REPEATED = 0.05  # |Δp| between two machines, or half and single precision; another network is further off
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is asked for."""
-
-    run: Path
-    out: Path
-    cells: Sequence[Cell]
-    settings: Settings = field(default_factory=Settings)
-    method: Method = "auto"
-    calibration_images: int = calibration.IMAGES
-    keep_float: str | Sequence[str] = AUTO
-    epochs: int | None = None
-    """Of each fine-tuning."""
-    degraded: frozenset[Precision] = frozenset()
-    data: Path | None = None
-    """Where the run's photographs lie now, if they were moved."""
-    force: bool = False
-    quiet: bool = False
-
-
 class GateFailureError(GateError):
     """Files fell short; carries every comparison, for a report."""
 
     def __init__(self, export: Export, failures: list[str], page: Path) -> None:
         super().__init__(
             f"nothing was exported: {'; '.join(failures)}; {page} shows where. Leave that precision out, give int8 "
-            "--keep-float or --calibrate percentile, or let it out with --allow-degraded"
+            "another --calibrate or layers for --keep-float, or let it out with --allow-degraded"
         )
         self.export = export
 
@@ -92,13 +70,13 @@ def export(order: Order) -> Export:
     """
     started = time.perf_counter()
     run = read_run(order.run)
-    _check(order, run)
+    check(order, run)
     root, tests = run.images("test", order.data)
     train, val = _learnt_from(order, run)
     use_device(CPU)
     model = run.model()
     network = digest(model)
-    _check_layers(order, model)
+    check_layers(order, model)
     earlier = bundle.check_out(order.out, network, order.force)
     trained = engine_of(model, "cpu")
     wanted = reference(trained, run.spec, root, tests, order.quiet)
@@ -140,46 +118,6 @@ def _scratch(out: Path) -> Iterator[Path]:
                 raise
             why = f"cannot be written ({error.strerror or reason(error)}); nothing there was changed"
             raise FacectlError(f"{out}: {why}; make room, or give another --out") from error
-
-
-def _check(order: Order, run: Run) -> None:
-    """Refuse what cannot be made, before any work is done."""
-    formats = {cell.format for cell in order.cells}
-    for one in formats:
-        WRITERS[one].require_packages()
-    if order.settings.batch not in ("default", 1) and "coreml" in formats:
-        raise UsageError("--batch: Core ML takes one image at a time; export it without")
-    if order.epochs is not None and all(cell.recipe.network == "trained" for cell in order.cells):
-        raise UsageError(
-            "--epochs: nothing asked for is fine-tuned; leave it out, or ask for int8-qat, pruned or clustered"
-        )
-    if order.keep_float not in (AUTO, NONE) and all(cell.recipe.integer != "arithmetic" for cell in order.cells):
-        raise UsageError("--keep-float: everything asked for is float throughout; leave it out, or ask for int8")
-    for cell in order.cells:
-        target = cell.recipe.targets[cell.format]
-        if cell.format == "coreml" and order.settings.ios < int(target.removeprefix("iOS ")):
-            raise UsageError(f"--ios {order.settings.ios}: {cell.precision} needs {target}; raise --ios")
-        if cell.recipe.network != "trained":
-            check_backbone(run.recipe.backbone, cell.recipe.network)
-            _require("tensorflow_model_optimization", f"{cell.precision} needs")
-        if cell.format == "tflite" and cell.recipe.integer == "arithmetic" and order.method == "entropy":
-            _require("onnxruntime", "--calibrate entropy needs")
-
-
-def _require(package: str, who: str) -> None:
-    if find_spec(package) is None:
-        raise MissingExtraError(f"{who} {package}; install it with: pip install 'facectl[export,cpu]'")
-
-
-def _check_layers(order: Order, model: Any) -> None:
-    """Refuse a layer to keep float that is no convolution or dense layer of the network."""
-    names = [layer.name for layer in model.layers if any("kernel" in weight.name for weight in layer.weights)]
-    for name in order.keep_float if not isinstance(order.keep_float, str) else ():
-        if name not in names:
-            raise UsageError(
-                f"--keep-float {name}: no convolution or dense layer of {model.name}{did_you_mean(name, names)}; its "
-                f"last are {', '.join(names[-4:])}"
-            )
 
 
 def _check_unedited(run: Run, wanted: Answered) -> None:

@@ -14,11 +14,13 @@ from PIL import Image as Pillow
 
 from facectl_export import golden
 from facectl_export.calibration import stratified
+from facectl_export.choice import cells
 from facectl_export.formats import WRITERS
+from facectl_export.order import Order, check
 from facectl_runtime import spec as contract
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
-from facectl_runtime.errors import MissingExtraError, NoEngineError
+from facectl_runtime.errors import MissingExtraError, NoEngineError, UsageError
 from facectl_runtime.image import load
 from facectl_runtime.labelled import Image, Split
 from facectl_runtime.onnx_metadata import graph_digest
@@ -596,8 +598,14 @@ def test_the_table_of_files_says_which_there_can_be(facectl):
         (["--ios", "15", "--format", "coreml", "--quantize", "palette4"], "palette4 needs iOS 16; raise --ios"),
         (["--allow-degraded", "int7"], "--allow-degraded 'int7': 'int7' is not known"),
         (["--quantise", "int8"], "--quantize"),
-        (["--epochs", "2"], "--epochs: nothing asked for is fine-tuned"),
-        (["--keep-float", "conv"], "--keep-float: everything asked for is float throughout"),
+        (["--calibrate", "mimax"], "'mimax' is not known; did you mean 'minmax'?"),
+        (["--epochs", "2"], "--epochs: nothing asked for is fine-tuned; leave it out, or ask for int8-qat, pruned"),
+        (["--keep-float", "conv"], "--keep-float: nothing asked for is integer throughout; leave it out, or ask for"),
+        (["--calibrate", "entropy"], "--calibrate: nothing asked for is calibrated"),
+        (["--calibration-images", "9", "--quantize", "fp16"], "--calibration-images: nothing asked for is calibrated"),
+        (["--opset", "13", "--format", "tflite"], "--opset: nothing asked for is ONNX; leave it out, or ask for --for"),
+        (["--ios", "17"], "--ios: nothing asked for is Core ML"),
+        (["--allow-degraded", "fp32,int8"], "--allow-degraded: nothing asked for is int8; leave it out, or ask for it"),
     ],
 )
 def test_an_option_that_makes_no_sense(trained, facectl, tmp_path, more, words):
@@ -605,6 +613,17 @@ def test_an_option_that_makes_no_sense(trained, facectl, tmp_path, more, words):
     assert done.code == 2
     assert words in done.error()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_classifier_is_fine_tuned(trained, tmp_path):
+    run = read_run(trained.folder)
+    output = contract.OutputSpec("embedding", run.spec.output.size)
+    changes = {"task": "embed", "labels": (), "output": output, "embedding_id": "colours/embedding"}
+    embedder = replace(run, spec=msgspec.structs.replace(run.spec, metrics=None, threshold=None, **changes))
+    order = Order(run.folder, tmp_path, cells("onnx", "int8-qat"))
+    check(order, run)
+    with pytest.raises(UsageError, match="int8-qat: only a classifier can be fine-tuned; take int8 or fp16"):
+        check(order, embedder)
 
 
 def test_a_layer_to_keep_that_is_not_there(trained, facectl, convert, tmp_path):
