@@ -1,4 +1,4 @@
-"""Making: from a run to a file a cell, each network fine-tuned, converted and calibrated no more than once."""
+"""Making: from a run to a file a cell, each network fine-tuned once, and converted and calibrated once a format."""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence

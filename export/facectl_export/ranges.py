@@ -17,7 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Batches = Iterable[Pixels]
 Activations = Callable[[Batches], Iterator[Mapping[str, Floats]]]
-"""Gives, for each image of batches (uint8 N × height × width × 3), the activations by the names of their tensors."""
+"""Gives, for each image of batches (uint8 N × height × width × 3), its activations, 1 × …, by their tensors' names."""
 Limits = Mapping[str, tuple[float, float]]
 """By the name of a tensor of the fp32 file: the least and the largest value that int8 numbers stand for."""
 
@@ -51,7 +51,8 @@ def find(
 
     `channels`: by the name of a tensor that means are taken of, its axis of channels. `minmax`: all that was met.
     `percentile`: 99.999 % of it. `entropy`: what loses least information (Szymon Migacz, "8-bit inference with
-    TensorRT", GTC 2017), as ONNX Runtime has it; it holds all of `batches` in memory. `auto`: three candidates, the
+    TensorRT", GTC 2017), as ONNX Runtime has it, by histograms of at most 16,384 values of a tensor and image; it holds
+    all of `batches` in memory. `auto`: three candidates, the
     widest first. Raises `UsageError` where there is no image, and `ModelError` for values that are not finite.
     """
     images = list(batches) if method == "entropy" else batches

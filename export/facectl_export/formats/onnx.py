@@ -120,9 +120,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
     model = onnx.ModelProto()
     model.CopyFrom(ranges.graph)
     with quiet():
-        quantizer = _quantizer(
-            model, ranges, [node.name for node in nodes if any(is_under(node.name, x) for x in floats)]
-        )
+        quantizer = _quantizer(model, ranges, floats)
         quantizer.quantize_model()
     graph = quantizer.model.model.graph
     correct(graph, ranges.graph.graph, ranges.means)
