@@ -32,7 +32,7 @@ def columns(export: Export) -> tuple[tuple[str, ...], list[tuple[str | None, ...
 
 
 def remarks(export: Export) -> list[str]:
-    """Say what nobody should miss of each file: that it falls short, was not tried, or does not pay here."""
+    """Say what nobody should miss: which files fall short, do not pay here, or were not tried."""
     said = []
     for one in export.files:
         if one.gate == "degraded":
@@ -40,12 +40,16 @@ def remarks(export: Export) -> list[str]:
                 f"{one.file} is degraded: it does not answer as the trained model does, and was let out on request "
                 f"({'; '.join(one.shortfalls)})."
             )
-        if one.gate == "unverified":
-            said.append(f"{one.file} is unverified: nothing on the machine that exported it could run it.")
         if one.slower_than_float:
             base = _fp32(one, export)
             times = f": {one.latency.median:.2f} ms an image, and {base:.2f} as fp32" if one.latency and base else ""
             said.append(f"{one.file} is slower than float on this machine{times}.")
+    untried = [one.file for one in export.files if one.gate == "unverified"]
+    if untried:
+        are, them = ("is", "it") if len(untried) == 1 else ("are", "them")
+        said.append(
+            f"{', '.join(untried)} {are} unverified: nothing on the machine that exported {them} could run {them}."
+        )
     return said
 
 
