@@ -134,5 +134,10 @@ class Export(msgspec.Struct, frozen=True):
 
     @property
     def calibration(self) -> str:
-        """How ranges of activations were found, in all files."""
-        return "; ".join(sorted({one.calibration for one in self.files if one.calibration}))
+        """How ranges of activations were found, in all files: the ways first, then over what."""
+        ways: dict[str, set[str]] = {}
+        for one in self.files:
+            how, over, images = one.calibration.partition(" over ")
+            if over:
+                ways.setdefault(images, set()).add(how)
+        return "; ".join(f"{', '.join(sorted(hows))} over {images}" for images, hows in sorted(ways.items()))

@@ -101,6 +101,20 @@ def test_what_falls_short_was_not_tried_or_does_not_pay_is_said_first(shown):
         assert said in notes
 
 
+def test_ways_to_find_ranges_are_named_together():
+    nearest = "over 9 training images, the nearest on val"
+    ways = (
+        f"minmax {nearest}",
+        f"percentile 99.99 {nearest}",
+        "",
+        f"minmax {nearest}",
+        "entropy over 8 training images",
+    )
+    assert export(*(row(calibration=way) for way in ways)).calibration == (
+        f"entropy over 8 training images; minmax, percentile 99.99 {nearest}"
+    )
+
+
 def test_nothing_is_said_of_files_that_are_as_they_should_be():
     assert 'class="note"' not in page(export(row()), {}).decode()
 
