@@ -107,7 +107,7 @@ def measured(kind, precision, size, zipped, lost, otherwise, largest, ms):
         zipped=round(zipped * 1e6),
         gate="unverified" if unverified else "degraded" if degraded else "passed",
         comparison=None if unverified else compared(lost, otherwise, largest),
-        shortfalls=("agreement 0.9323, at least 0.9681 is needed", "largest |Δp| 0.88, at most 0.75 is needed")
+        shortfalls=("agreement 0.9323, at least 0.9681 is needed", "largest |Δp| 0.88, at most 0.75 is allowed")
         if degraded
         else (),
         integer=integer(recipe.integer, kind),

@@ -32,19 +32,30 @@ _OF_THE_SYSTEM = {".DS_Store"}  # macOS puts it into a folder that was looked at
 _DEFLATE = 6  # what zip and Xcode take; of pruned weights, 9 saves one per cent more in seven times the time
 
 
-def check_out(out: Path, network_sha256: str, force: bool) -> Export | None:
+def standing(out: Path) -> Export | None:
     """Say whether an export may take the place of `out`, before any work is done, and give the one that stands there.
 
-    Its `files` are those that are still there. `out` may be missing, empty, or an export of the same network; with
-    `force` of another one too, which then gives None. Raises `UsageError` for anything else: a folder with a file in
-    it that no export wrote, or that was changed since, is left alone.
+    Its `files` are those that are still there. `out` may be missing, empty, or an export. Raises `UsageError` for
+    anything else: a folder with a file in it that no export wrote, or that was changed since, is left alone.
     """
     try:
         _check_place(out)
         earlier, _ = _read(out)
     except OSError as error:
         raise UsageError(f"{out}: cannot be used ({_why(error)}); give another --out") from error
-    return _of_network(earlier, network_sha256, force, out)
+    return earlier
+
+
+def of_network(there: Export | None, network_sha256: str, force: bool, out: Path) -> Export | None:
+    """Give the export that stands at `out` where it is of this network; of another, raise `UsageError` or give None."""
+    if there is None or there.network_sha256 == network_sha256:
+        return there
+    if not force:
+        raise UsageError(
+            f"{out}: an export of another network is there ({there.name}, {there.created}); "
+            "give another --out, or --force to replace it"
+        )
+    return None
 
 
 def merged(made: Export, earlier: Export | None) -> Export:
@@ -74,7 +85,7 @@ def deliver(
     """
     try:
         there, sums = _read(out)
-        _check_merged(export, _of_network(there, export.network_sha256, force, out), files, out)
+        _check_merged(export, of_network(there, export.network_sha256, force, out), files, out)
         whole = scratch / "whole"
         whole.mkdir()
         for one in export.files:
@@ -96,18 +107,6 @@ def deliver(
         raise UsageError(f"{out}: {why}; give another --out") from error
     with suppress(OSError):
         _sync_one(out.parent)
-
-
-def _of_network(there: Export | None, network_sha256: str, force: bool, out: Path) -> Export | None:
-    """Give the export that stands at `out` where it is of this network; of another, raise `UsageError` or give None."""
-    if there is None or there.network_sha256 == network_sha256:
-        return there
-    if not force:
-        raise UsageError(
-            f"{out}: an export of another network is there ({there.name}, {there.created}); "
-            "give another --out, or --force to replace it"
-        )
-    return None
 
 
 def _check_merged(export: Export, there: Export | None, files: Mapping[str, Path], out: Path) -> None:

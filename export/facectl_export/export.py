@@ -54,12 +54,20 @@ _REPEATED = 0.05  # |Δp| between two machines, or half and single precision; an
 class GateFailureError(GateError):
     """Files fell short; carries every comparison, for a report."""
 
-    def __init__(self, export: Export, failures: list[str], page: Path) -> None:
-        super().__init__(
-            f"nothing was exported: {'; '.join(failures)}; {page} shows where. Leave that precision out, give int8 "
-            "another --calibrate or layers for --keep-float, or let it out with --allow-degraded"
-        )
+    def __init__(self, export: Export, page: Path) -> None:
+        failed = [row for row in export.files if row.gate == "failed"]
+        why = "; ".join(f"{row.file}: {shortfall}" for row in failed for shortfall in row.shortfalls)
+        hints = [f"leave {_precisions(failed)} out"]
+        if any(row.calibration for row in failed):
+            hints.append("try another --calibrate or layers for --keep-float")
+        if able := [row for row in failed if row.is_number]:
+            hints.append(f"let it out with --allow-degraded {_precisions(able)}")
+        super().__init__(f"nothing was exported: {why}; {page} shows where. You can {', or '.join(hints)}")
         self.export = export
+
+
+def _precisions(rows: Sequence[Exported]) -> str:
+    return ",".join(dict.fromkeys(row.precision for row in rows))
 
 
 def export(order: Order) -> Export:
@@ -71,13 +79,14 @@ def export(order: Order) -> Export:
     started = time.perf_counter()
     run = read_run(order.run)
     check(order, run)
+    there = bundle.standing(order.out)
     root, tests = run.images("test", order.data)
     train, val = _learnt_from(order, run)
     use_device(CPU)
     model = run.model()
     network = digest(model)
     check_layers(order, model)
-    earlier = bundle.check_out(order.out, network, order.force)
+    earlier = bundle.of_network(there, network, order.force, order.out)
     trained = engine_of(model, "cpu")
     wanted = reference(trained, run.spec, root, tests, order.quiet)
     _check_unedited(run, wanted)
@@ -178,15 +187,9 @@ def _fine_tuned(
 
 def _refuse(order: Order, run: Run, done: Export, root: Path) -> None:
     """Raise `GateFailureError` where a file fell short and was not let through; a page beside `out` shows where."""
-    failures = [
-        f"{row.file}: {shortfall}"
-        for row in done.files
-        if row.precision not in order.degraded or not row.is_number
-        for shortfall in row.shortfalls
-    ]
-    if failures:
+    if any(row.gate == "failed" for row in done.files):
         write_whole(_failed_page(order), report.page(done, _pictures(run, done, root)))
-        raise GateFailureError(done, failures, _failed_page(order))
+        raise GateFailureError(done, _failed_page(order))
 
 
 def _failed_page(order: Order) -> Path:

@@ -82,8 +82,8 @@ class Shortfall:
     """Whether more is better."""
 
     def __str__(self) -> str:
-        side = "at least" if self.least else "at most"
-        return f"{self.measure} {self.value:.4g}, {side} {self.allowed:g} is needed"
+        bound = "at least {:.4g} is needed" if self.least else "at most {:.4g} is allowed"
+        return f"{self.measure} {self.value:.4g}, {bound.format(self.allowed)}"
 
 
 def compare(trained: Answered, exported: Answered) -> Comparison:

@@ -82,7 +82,8 @@ class Exported(msgspec.Struct, frozen=True):
     """Bytes."""
     zipped: int
     """Bytes of it as a zip archive (deflate): what a download or an app bundle carries."""
-    gate: Gate
+    gate: Gate | Literal["failed"]
+    """`failed` is only in the page of an export that did not leave."""
     created: str
     """When it was exported: UTC, ISO 8601."""
     seconds: float

@@ -39,6 +39,8 @@ class Order:
 
 def check(order: Order, run: Run) -> None:
     """Raise `UsageError` for what cannot be made of a run, and for options that nothing asked for heeds."""
+    if order.out.resolve() == run.folder.resolve():
+        raise UsageError(f"{order.out}: the run itself; leave --out away to have its files in {run.folder / 'export'}")
     formats = {cell.format for cell in order.cells}
     for one in formats:
         WRITERS[one].require_packages()

@@ -80,7 +80,9 @@ class Judge:
             tuning=made.tuning,
             worst=self._worst(answered) if answered and self.spec.labels else (),
         )
-        if not short or (cell.precision in self.degraded and row.is_number):
+        if short and not (row.is_number and cell.precision in self.degraded):
+            row = replace(row, gate="failed")
+        else:
             self._sign(made, engine, answered, verdict)
         return replace(row, size=size(path), zipped=zipped_size(path))  # with all that it says of itself
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from drawn_export import export, row
 from facectl_export import bundle
-from facectl_export.bundle import check_out, deliver, merged, zipped_size
+from facectl_export.bundle import deliver, merged, of_network, standing, zipped_size
 from facectl_export.measured import Export
 from facectl_runtime.errors import UsageError
 from facectl_runtime.files import scratch_beside
@@ -38,6 +38,11 @@ def made(scratch, one, text):
     else:
         path.write_text(text)
     return path
+
+
+def check_out(out, network, force):
+    """Look at `out` as the command does before it begins."""
+    return of_network(standing(out), network, force, out)
 
 
 def put(out, *rows, text="1", given=PAGES, **more):

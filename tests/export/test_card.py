@@ -104,6 +104,7 @@ def test_every_file_has_its_cost_and_its_shortcoming(written):
     assert [line[0] for line in tables(written)[3][2:]] == [one.file for one in whole().files]
     assert "zoo.palette4.mlpackage is degraded" in written
     assert "zoo.fp16.mlpackage is unverified" in written
+    assert "drop in points \\[95 %\\]" in written
 
 
 def test_licences_are_stated_or_said_to_be_unknown(written):

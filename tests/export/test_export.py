@@ -310,10 +310,11 @@ def test_a_conversion_that_answers_otherwise_is_not_let_out(trained, facectl, co
     assert done.out == ""
     *table, last = done.err.splitlines()
     assert last.startswith("facectl: nothing was exported: colours.onnx: ")
-    assert f"{old}.failed.html shows where. Leave that precision out" in last
+    assert f"{old}.failed.html shows where. You can leave fp32 out" in last
+    assert last.endswith("fp32 out, or let it out with --allow-degraded fp32") is (name != "no numbers")
     assert measure in last
-    assert "is needed" in last
-    assert any("colours.onnx" in line for line in table)
+    assert "is needed" in last or "is allowed" in last
+    assert any(line.split()[:2] == ["colours.onnx", "failed"] for line in table)
     page = (tmp_path / "out.failed.html").read_text()
     assert "colours.onnx" in page
     assert tree(old) == {name.removeprefix("out/"): content for name, content in before.items()}
@@ -330,6 +331,10 @@ def test_where_one_precision_falls_short_the_other_stays_too(trained, facectl, c
     last = done.err.splitlines()[-1]
     assert "colours.int8.onnx: agreement" in last
     assert "colours.onnx:" not in last
+    assert last.endswith(
+        "You can leave int8 out, or try another --calibrate or layers for --keep-float, or let it out with "
+        "--allow-degraded int8"
+    )
     assert tree(old) == before
 
 
@@ -457,7 +462,9 @@ def test_a_photograph_that_is_not_what_it_was_is_named(moved, split, facectl, co
     change(data / victim)
     done = facectl("export", run, "--out", tmp_path / "out", "--data", data, "--quantize", "int8", "--quiet")
     assert done.code == 2
-    assert f"{part} images are gone or not what they were, {victim} first" in done.error()
+    n = len(split.parts[part])
+    assert f"of the run's {part} images, 1 of {n} are gone or not what they were, {victim} first" in done.error()
+    assert "put them back, or train again" in done.error()
     assert not (tmp_path / "out").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["colours", "moved"]
 
@@ -657,6 +664,21 @@ def test_an_out_that_is_a_file(trained, facectl, tmp_path):
     assert done.code == 2
     assert "a file; --out takes a folder" in done.error()
     assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_an_out_that_is_the_run(trained, facectl):
+    done = facectl("export", trained.folder, "--out", trained.folder, "--quiet")
+    assert done.code == 2
+    assert f"the run itself; leave --out away to have its files in {trained.folder / 'export'}" in done.error()
+
+
+def test_what_is_wrong_with_out_is_said_before_the_network_is_loaded(trained, facectl, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "model", lambda _: pytest.fail("the network was loaded"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").touch()
+    done = facectl("export", trained.folder, "--out", tmp_path / "out", "--quiet")
+    assert done.code == 2
+    assert "mine.txt: no part of an export" in done.error()
 
 
 def test_a_place_that_cannot_be_made(trained, facectl, convert, tmp_path):

@@ -235,6 +235,13 @@ def test_int8_answers_nearly_as_keras(keras, fp32, pixels, tmp_path, method):
     assert signature(tmp_path / "int8.onnx") == signature(fp32)
 
 
+def test_no_operator_set_is_asked_for_that_no_node_is_of(fp32, ranges, tmp_path):
+    exporter.write_int8(fp32, ranges, tmp_path / "int8.onnx")
+    for path in (fp32, tmp_path / "int8.onnx"):
+        model = onnx.load(path)
+        assert {entry.domain for entry in model.opset_import} == {"", *(node.domain for node in model.graph.node)}
+
+
 def test_ranges_hold_all_that_was_met_however_it_was_cut(fp32, ranges, pixels, tmp_path):
     one_by_one = calibrated(exporter, fp32, (image[None] for image in pixels), "minmax")
     constant = tmp_path / "constant.onnx"

@@ -203,6 +203,12 @@ def test_a_failed_file_among_some_that_cannot_be_run_fails(
     assert str(failure) in ran.err
 
 
+def test_a_folder_of_many_models_names_some_and_counts_the_others(facectl, tmp_path):
+    for number in range(11):
+        (tmp_path / f"{number:02}.onnx").touch()
+    assert facectl("verify", tmp_path).error().endswith("06.onnx, 07.onnx, 3 more")
+
+
 def test_a_folder_of_models_names_them(model, facectl):
     ran = facectl("verify", model.parent)
     assert ran.code == 4

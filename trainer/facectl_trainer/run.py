@@ -134,8 +134,10 @@ class Run:
         changed = [item.path for item in images if not _unchanged(root / item.path, self.split.hashes.get(item.path))]
         if changed:
             raise UsageError(
-                f"{root}: {len(changed)} {part} images are gone or not what they were, {changed[0]} first; "
-                + ("give --data the folder that this run was trained on" if data else "restore them, or train again")
+                f"{root}: of the run's {part} images, {len(changed)} of {len(images)} are gone or not what they were, "
+                f"{changed[0]} first; "
+                + ("give --data the folder that this run was trained on, " if data else "")
+                + "put them back, or train again"
             )
         return root, images
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from facectl_export.formats.onnx_bias import correct
 from facectl_export.formats.onnx_graph import (
     LAYER_OPS,
+    drop_unused_domains,
     first_nodes,
     integer_share,
     is_under,
@@ -67,6 +68,7 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = None
         converted, _ = tf2onnx.convert.from_function(tf.function(answer), input_signature=[signature], opset=opset)
     for value in (*converted.graph.input, *converted.graph.output) if batch is None else ():
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    drop_unused_domains(converted)
     onnx.checker.check_model(converted, full_check=True)
     onnx.save(converted, path)
 
@@ -125,6 +127,7 @@ def write_int8(fp32: Path, ranges: Ranges, path: Path, keep: Collection[str] = (
     graph = quantizer.model.model.graph
     correct(graph, ranges.graph.graph, ranges.means)
     _hold_float(graph)
+    drop_unused_domains(quantizer.model.model)
     quantizer.model.save_model_to_file(path)
 
 

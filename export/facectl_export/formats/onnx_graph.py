@@ -51,6 +51,14 @@ def is_under(node: str, path: str) -> bool:
     return f"/{path}/" in f"/{node}/"
 
 
+def drop_unused_domains(model: Any) -> None:
+    """Let a model ask for no operator set that none of its nodes is of: a strict reader would refuse it for one."""
+    used = {"", *(node.domain for node in model.graph.node)}
+    kept = [entry for entry in model.opset_import if entry.domain in used]
+    model.ClearField("opset_import")
+    model.opset_import.extend(kept)
+
+
 def integer_share(path: Path) -> IntegerShare:
     """Count what is integer: ops of the graph that ONNX Runtime makes of a file for this CPU, weights of the file."""
     import onnx

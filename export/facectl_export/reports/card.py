@@ -154,7 +154,8 @@ def _files(export: Export) -> str:
     header, rows = columns(export)
     cells = [[text(cell or "–") for cell in row] for row in rows]
     said = "".join(f"\n- {text(remark)}" for remark in remarks(export))
-    table = _table([text(name) for name in header], cells, right=range(3, len(header)))
+    names = [text(name.replace("\N{NO-BREAK SPACE}", " ")) for name in header]
+    table = _table(names, cells, right=range(3, len(header)))
     compared = (
         f"Against the trained model, on the same {export.n_test} test images; times on {text(export.machine)}, an "
         "image, one at a time or, of a file of a constant batch, a whole one."

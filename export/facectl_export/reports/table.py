@@ -35,6 +35,10 @@ def remarks(export: Export) -> list[str]:
     """Say what nobody should miss: which files fall short, do not pay here, or were not tried."""
     said = []
     for one in export.files:
+        if one.gate == "failed":
+            said.append(
+                f"{one.file} failed: it does not answer as the trained model does ({'; '.join(one.shortfalls)})."
+            )
         if one.gate == "degraded":
             said.append(
                 f"{one.file} is degraded: it does not answer as the trained model does, and was let out on request "

@@ -16,6 +16,7 @@ from facectl_runtime.sources import display_name
 __all__ = ["Engine", "Format", "format_of"]
 
 RUN = "run"
+_NAMED = 8  # models of a folder that a message names
 FORMATS = {"onnx": onnx.FORMAT, "tflite": tflite.FORMAT, "mlpackage": coreml.FORMAT}
 
 
@@ -41,7 +42,9 @@ def format_of(model: Path) -> Format:
 def _models_in(folder: Path) -> list[str]:
     """Name some models that lie in what was given."""
     found = folder.iterdir() if folder.is_dir() else ()
-    return sorted(display_name(path.name) for path in found if path.suffix.removeprefix(".") in FORMATS)[:8]
+    names = sorted(display_name(path.name) for path in found if path.suffix.removeprefix(".") in FORMATS)
+    more = [f"{len(names) - _NAMED} more"] if len(names) > _NAMED else []
+    return names[:_NAMED] + more
 
 
 def _loaded(candidate: object) -> Format:
