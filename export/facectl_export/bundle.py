@@ -40,10 +40,9 @@ def standing(out: Path) -> Export | None:
     """
     try:
         _check_place(out)
-        earlier, _ = _read(out)
+        return _read(out)[0]
     except OSError as error:
         raise UsageError(f"{out}: cannot be used ({_why(error)}); give another --out") from error
-    return earlier
 
 
 def of_network(there: Export | None, network_sha256: str, force: bool, out: Path) -> Export | None:
