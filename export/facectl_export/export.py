@@ -19,12 +19,12 @@ from facectl_export.formats import WRITERS, base_name
 from facectl_export.make import NONE, Workshop
 from facectl_export.measured import Export, Exported, Latency, Tuning
 from facectl_export.order import Order, check, check_layers
-from facectl_export.precision import FileFormat, Network
+from facectl_export.precision import Network
 from facectl_export.prove import CPU, Judge, reference
 from facectl_export.reports import report
 from facectl_export.reports.card import card
 from facectl_export.tuning.fine_tune import Material, fine_tune
-from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.errors import (
     FacectlError,
     GateError,
@@ -200,10 +200,10 @@ def _timed(done: Export, order: Order, run: Run, scratch: Path) -> Export:
     """Add how long each file takes to answer: all that can run here side by side, those carried over included.
 
     A float file that an int8 file was made of is timed beside it, though it may not leave. A file carried over that
-    does not run here keeps the time that it had.
+    does not run here keeps the time that it had. What stands in for Core ML is not timed: an app does not run it.
     """
     paths = {row.file: (scratch if (scratch / row.file).exists() else order.out) / row.file for row in done.files}
-    run_here: tuple[FileFormat, ...] = ("onnx", "tflite")
+    run_here = [one for one, writer in WRITERS.items() if writer.judge == AUTO]
     networks: tuple[Network, ...] = get_args(Network)  # other weights, and the same layers: as fast as each other
     names = [(one, base_name(network, "fp32", WRITERS[one].suffix)) for network in networks[::-1] for one in run_here]
     bases = {f"{one} fp32": scratch / name for one, name in names if (scratch / name).exists()}

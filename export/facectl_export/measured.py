@@ -88,6 +88,8 @@ class Exported(msgspec.Struct, frozen=True):
     """When it was exported: UTC, ISO 8601."""
     seconds: float
     """Spent on this file: conversion, quantization, gate. What several files share is counted with the first."""
+    engine: str = ""
+    """What answered for it; empty where it is unverified."""
     comparison: Comparison | EmbeddingComparison | None = None
     """With the trained model on the test split; None where it is unverified."""
     shortfalls: tuple[str, ...] = ()

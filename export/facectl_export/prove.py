@@ -52,8 +52,8 @@ class Judge:
         started = time.perf_counter()
         cell, path = made.cell, made.path
         try:
-            engine = format_of(path).open(path, self.spec, CPU)
-        except NoEngineError:
+            engine = format_of(path, WRITERS[cell.format].judge).open(path, self.spec, CPU)
+        except NoEngineError:  # an op that only Core ML itself knows
             engine = None
         answered = self._answers(engine, path.name) if engine else None
         compared = self._compare(answered) if answered else None
@@ -72,6 +72,7 @@ class Judge:
             gate=verdict,
             created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             seconds=round(made.seconds + time.perf_counter() - started, 1),
+            engine=engine.name if engine else "",
             comparison=compared,
             shortfalls=tuple(short),
             integer=share,
@@ -109,7 +110,8 @@ class Judge:
             golden=golden.record(engine or self.trained, self.spec.input, tolerance, chosen),
         )
         WRITERS[made.cell.format].write_spec(made.path, signed)
-        if engine and not (largest := replay(made.path, CPU).largest) <= _REPEATED:
+        judge = WRITERS[made.cell.format].judge
+        if engine and not (largest := replay(made.path, CPU, judge).largest) <= _REPEATED:
             raise ModelError(
                 f"{made.path.name}: it does not repeat its own answers: with its spec in it, they differ by up to "
                 f"{largest:.2g}, and at most {_REPEATED:g} is allowed; please report this"

@@ -8,7 +8,7 @@ import numpy as np
 
 from facectl_runtime import image
 from facectl_runtime.devices import Device
-from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError, ModelError
 from facectl_runtime.pipeline import answers, decode_ahead
@@ -46,7 +46,7 @@ def read_spec(model: Path, task: str = "classify") -> ModelSpec:
 
 
 def classify(
-    model: Path, spec: ModelSpec, device: Device, sources: Iterable[Source], topk: int
+    model: Path, spec: ModelSpec, device: Device, sources: Iterable[Source], topk: int, engine: str = AUTO
 ) -> tuple[Engine, Iterator[Row]]:
     """Open `model` while the first sources are decoded, and give the engine and the rows, in the sources' order."""
 
@@ -57,11 +57,11 @@ def classify(
 
     decoded = decode_ahead(sources, load, BATCH, eager=True)
     try:
-        engine = format_of(model).open(model, spec, device)
+        opened = format_of(model, engine).open(model, spec, device)
     except BaseException:
         decoded.close()
         raise
-    return engine, (_row(source, answer, spec, topk) for source, answer in answers(decoded, engine))
+    return opened, (_row(source, answer, spec, topk) for source, answer in answers(decoded, opened))
 
 
 def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: int) -> Row:

@@ -17,6 +17,7 @@ from facectl_runtime.protobuf import fields, opened, text_entry
 
 _MANIFEST, _DATA = "Manifest.json", "Data"
 _DESCRIPTION, _FIRST_KIND, _ML_PROGRAM = 2, 200, 502  # field numbers of Model: from 200 on, what kind of model it is
+_OTHERS = {"a pipeline of models": {200, 201, 202}, "a neural network, Core ML's older kind": {303, 403, 500}}
 _METADATA = 100  # of ModelDescription
 _USER_DEFINED = 100  # of Metadata
 _KIND = "a Core ML model"
@@ -46,7 +47,11 @@ def read_metadata(path: Path) -> dict[str, str]:
         if not kinds:
             raise ValueError("it has no program")
     if kinds != {_ML_PROGRAM}:
-        raise ModelError(f"{path}: its model is no ML Program but of an older kind of Core ML's; export it again")
+        what = next((name for name, numbers in _OTHERS.items() if kinds & numbers), "of another kind")
+        raise ModelError(
+            f"{path}: its model is {what}, and only an ML Program can be read; convert it again with "
+            "convert_to='mlprogram'"
+        )
     return found
 
 
@@ -56,7 +61,7 @@ def model_file(path: Path) -> Path:
     root = manifest.item_info_entries.get(manifest.root_model_identifier)
     if root is None:
         raise _damaged(path, f"its {_MANIFEST} does not say which item is the model")
-    return _regular(path, _item(path, root))
+    return regular_file(path, _item(path, root))
 
 
 def graph_digest(path: Path) -> str:
@@ -84,7 +89,7 @@ def _manifest(path: Path) -> _Manifest:
         if (path / "coremldata.bin").exists():
             raise ModelError(f"{path}: a compiled Core ML model; give the .mlpackage that it was compiled from")
         raise _damaged(path, f"it has no {_MANIFEST}")
-    file = _regular(path, PurePosixPath(_MANIFEST))
+    file = regular_file(path, PurePosixPath(_MANIFEST))
     try:
         return msgspec.json.decode(file.read_bytes(), type=_Manifest)
     except OSError as error:
@@ -113,7 +118,7 @@ def _item(path: Path, item: _Item) -> PurePosixPath:
     return _DATA / place
 
 
-def _regular(path: Path, name: PurePosixPath) -> Path:
+def regular_file(path: Path, name: PurePosixPath) -> Path:
     """Give a file of the package, where it is one, and no link on the way to it leads elsewhere."""
     place = path
     for part in name.parts:
@@ -165,7 +170,7 @@ def _add_model(digest: Any, name: str, file: Path) -> None:
 
 
 def _add_file(digest: Any, name: str, file: Path) -> None:
-    place = _regular(file.parent, PurePosixPath(file.name))
+    place = regular_file(file.parent, PurePosixPath(file.name))
     try:
         with place.open("rb") as opened_file:
             inner = hashlib.file_digest(opened_file, "sha256").digest()

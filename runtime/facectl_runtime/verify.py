@@ -7,7 +7,7 @@ import numpy as np
 
 from facectl_runtime import image
 from facectl_runtime.devices import Device
-from facectl_runtime.engines import format_of
+from facectl_runtime.engines import AUTO, format_of
 from facectl_runtime.errors import ImageError, ModelError
 from facectl_runtime.spec import Golden, InputSpec
 
@@ -33,9 +33,9 @@ class Replay:
         return self.intact and self.largest <= self.tolerance
 
 
-def replay(model: Path, device: Device) -> Replay:
+def replay(model: Path, device: Device, engine: str = AUTO) -> Replay:
     """Answer the golden images of `model`, each by itself. Raises `ModelError` where it carries none."""
-    reader = format_of(model)
+    reader = format_of(model, engine)
     spec = reader.read_spec(model)
     if spec.golden is None:
         raise ModelError(
@@ -43,12 +43,12 @@ def replay(model: Path, device: Device) -> Replay:
         )
     if not reader.intact(model, spec):
         return Replay(0, float("inf"), spec.golden.tolerance, False, "", "")  # a damaged graph is not worth running
-    engine = reader.engine(model, spec, device)
-    answers = [engine.infer(pixels[None])[0] for pixels in _pixels(model, spec.golden, spec.input)]
+    opened = reader.engine(model, spec, device)
+    answers = [opened.infer(pixels[None])[0] for pixels in _pixels(model, spec.golden, spec.input)]
     expected = np.array([golden.expected for golden in spec.golden.images])
     difference = float(np.abs(np.array(answers, np.float64) - expected).max())
     largest = difference if np.isfinite(difference) else float("inf")
-    return Replay(len(answers), largest, spec.golden.tolerance, True, engine.name, engine.device)
+    return Replay(len(answers), largest, spec.golden.tolerance, True, opened.name, opened.device)
 
 
 def _pixels(model: Path, golden: Golden, spec: InputSpec) -> list[image.Pixels]:

@@ -17,7 +17,7 @@ from facectl_runtime.spec import InputSpec, Metrics, ModelSpec, OutputSpec, Prov
 
 tf_keras = pytest.importorskip("tf_keras")
 ct = pytest.importorskip("coremltools")
-from mil_executor import Executor  # noqa: E402  # it needs both
+import mil  # noqa: E402  # it needs both
 
 SIDE = 32
 LABELS = ("ämne", "blue", "green")
@@ -69,7 +69,7 @@ def network(first=None, embeds=False):
 
 
 def answers(path):
-    return Executor(path).infer(PIXELS)
+    return mil.answers(path, PIXELS)[0]
 
 
 def size(path):
@@ -114,7 +114,7 @@ def test_a_float_program_answers_as_keras_does(full, half, expected):
     difference = np.abs(answers(half) - expected).max()
     assert 0 < difference < 0.01
     assert size(half) < 0.6 * size(full)
-    assert Executor(half).labels(PIXELS) == [LABELS[row.argmax()] for row in expected]
+    assert mil.answers(half, PIXELS)[1] == [LABELS[row.argmax()] for row in expected]
 
 
 @pytest.mark.parametrize(("ios", "version"), [(15, 6), (16, 7), (17, 8), (18, 9)])
@@ -159,7 +159,7 @@ def test_standardisation_and_softmax_are_never_halved(tmp_path):
     model, path = network(PerImageStandardisation(name="standardise", dtype="float32")), tmp_path / "face.mlpackage"
     coreml.write_float(model, spec_of(), path, half=True, ios=16)
     types = ct.converters.mil.mil.types
-    ops = [op for op in Executor(path).main.operations if op.op_type not in ("const", "cast", "classify")]
+    ops = [op for op in mil.operations(path) if op.op_type not in ("const", "cast", "classify")]
     before_the_layers = ops[: [op.op_type for op in ops].index("conv")]
     halved = [op for op in ops if op.outputs[0].dtype == types.fp16]
     assert {"reduce_mean", "sqrt"} <= {op.op_type for op in before_the_layers}
@@ -194,7 +194,7 @@ def test_a_palette_holds_no_more_values_than_its_bits_allow(half, tmp_path):
     path = tmp_path / "palette4.mlpackage"
     coreml.write_palette(half, path, 4)
     few = {}
-    for op in Executor(path).main.operations:
+    for op in mil.operations(path):
         if op.op_type == "conv":
             weight = op.inputs["weight"]
             values = weight.val if weight.val is not None else weight.op.materialized_val_inference()

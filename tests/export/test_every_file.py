@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from facectl_export import latency
 from facectl_export.choice import cells
 from facectl_export.formats import WRITERS, file_name
+from facectl_export.mlprogram.ops import OPS
 from facectl_runtime.engines import format_of
 from facectl_trainer.run import read_run
 
@@ -72,13 +74,14 @@ def test_every_file_is_there_with_its_row_and_its_own_spec(run, exported):
         own = format_of(path).read_spec(path)
         assert (own.precision, own.gate, own.labels) == (row["precision"], row["gate"], spec.labels)
         assert own.graph_sha256 == format_of(path).digest(path)
-        assert row["format"] != "coreml" or row["gate"] == "unverified"
+        assert (row["format"] == "coreml") == row["engine"].startswith("reference, declared types (onnxruntime ")
+        assert own.metrics.accuracy == row["comparison"]["accuracy"]
         assert row["size"] > row["zipped"] > 1000
 
 
 def test_the_float_files_and_int8_answer_as_the_trained_model(exported):
     for row in exported["files"]:
-        if row["format"] != "coreml" and row["precision"] in ("fp32", "fp16", "int8", "int8-weights"):
+        if row["precision"] in ("fp32", "fp16", "int8", "int8-weights"):
             assert row["gate"] == "passed", row
             assert row["comparison"]["agreement"] > 0.9
 
@@ -135,35 +138,47 @@ def test_the_folder_accounts_for_all_of_it(run, tree):
         assert row["file"] in there["MODEL_CARD.md"].decode()
 
 
-def test_verify_replays_what_can_run_here(run, exported, facectl):
-    runnable = [run / "export" / row["file"] for row in exported["files"] if row["format"] != "coreml"]
-    done = facectl("verify", *runnable, "--json")
+def test_verify_replays_every_file(run, exported, facectl):
+    done = facectl("verify", *(run / "export" / row["file"] for row in exported["files"]), "--json")
     assert done.code == 0, done.out
     assert all(row["passed"] and row["images"] == 4 for row in done.json())
 
 
 @pytest.mark.usefixtures("exported")
-def test_a_core_ml_file_says_what_to_run_instead(run, facectl, photographs):
-    path = run / "export" / "tiny.fp16.mlpackage"
-    picture = next(Path(photographs).rglob("*.png"))
-    done = facectl("predict", path, picture)
-    assert done.code == 4
-    assert "nothing installed here runs Core ML files; use an .onnx or .tflite" in done.error()
+def test_a_core_ml_file_answers_here_and_says_by_what(run, facectl, photographs):
+    path, engines = run / "export" / "tiny.fp16.mlpackage", []
+    for words in ((), ("--engine", "reference"), ("--declared-types",)):
+        done = facectl("predict", path, photographs / "blue", "--json", "--quiet", *words)
+        assert done.code == 0, done.err
+        assert [one["label"] for one in done.json()["results"]].count("blue") >= 12
+        engines.append(done.json()["engine"].partition(" (")[0])
+    assert engines == ["reference", "reference", "reference, declared types"]
+
+
+def test_an_export_to_core_ml_alone_is_judged_too(run, facectl, tmp_path):
+    done = facectl("export", run, "--format", "coreml", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "passed" in done.out
+    assert "tiny.mlpackage was judged by reference, declared types (onnxruntime" in done.err
+    assert "in the place of Core ML" in (tmp_path / "out" / "MODEL_CARD.md").read_text("utf-8")
+    assert f"next: put {tmp_path / 'out' / 'tiny.mlpackage'} into an Xcode project" in done.out
+    weights = next((tmp_path / "out" / "tiny.mlpackage").rglob("weights"))
+    assert weights.stat().st_mode == weights.parent.stat().st_mode
+
+
+def test_a_program_with_an_op_that_is_not_known_leaves_unverified(run, facectl, tmp_path, monkeypatch):
+    monkeypatch.delitem(OPS, "softmax")
+    done = facectl("export", run, "--format", "coreml", "--out", tmp_path / "out")
+    assert done.code == 0
+    assert "tiny.mlpackage is unverified" in done.err
+    assert "compared with" not in done.out
+    assert "none was compared with the trained model" in (tmp_path / "out" / "MODEL_CARD.md").read_text("utf-8")
+    path = tmp_path / "out" / "tiny.mlpackage"
     assert "unverified" in facectl("inspect", path).out
     done = facectl("verify", path)
     assert done.code == 4
+    assert re.search(r"ops that only Core ML itself runs: softmax '.*' \(op \d+ of \d+\)", done.error())
     assert "it was not run; no damage was found in it" in done.error()
-
-
-def test_an_export_that_nothing_here_runs_claims_no_comparison(run, facectl, tmp_path):
-    done = facectl("export", run, "--format", "coreml", "--out", tmp_path / "out")
-    assert done.code == 0
-    assert "unverified" in done.out
-    assert "compared with" not in done.out
-    assert f"next: put {tmp_path / 'out' / 'tiny.mlpackage'} into an Xcode project" in done.out
-    assert "none was compared with the trained model" in (tmp_path / "out" / "MODEL_CARD.md").read_text("utf-8")
-    weights = next((tmp_path / "out" / "tiny.mlpackage").rglob("weights"))
-    assert weights.stat().st_mode == weights.parent.stat().st_mode
 
 
 def test_a_tflite_file_answers_pictures(run, exported, facectl, photographs):

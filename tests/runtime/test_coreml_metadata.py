@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
+from facectl_runtime.engines import coreml
 from facectl_runtime.errors import ModelError
 from facectl_runtime.handed_in import entry_points
 from facectl_runtime.spec import SPEC_KEY, encode
@@ -98,7 +99,9 @@ def test_a_model_without_a_program_says_so(tmp_path):
     with pytest.raises(ModelError, match=r"damaged one \(it has no program"):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
     made.neuralNetworkClassifier.layers.add(name="old")
-    with pytest.raises(ModelError, match=r"zoo\.mlpackage: its model is no ML Program.*export it again"):
+    with pytest.raises(
+        ModelError, match=r"zoo\.mlpackage: its model is a neural network, Core ML's older kind.*convert it again"
+    ):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
 
 
@@ -263,7 +266,8 @@ def test_a_spec_that_was_edited_is_refused(tmp_path, proven, edit, refuse):
     assert "edited.mlpackage: its facectl spec was changed after it was written" in refuse(path)
 
 
-def test_predict_says_what_runs_it(coloured, paint):
+def test_predict_says_what_else_to_take_where_nothing_runs_it(coloured, paint, monkeypatch):
+    monkeypatch.setattr(coreml, "entry_points", lambda _: {})
     ran = call("predict", coloured, paint("a.png"))
     assert ran.code == 4
     assert "nothing installed here runs Core ML files; use an .onnx or .tflite of the same export" in ran.error()

@@ -1,6 +1,7 @@
 """The formats: how each makes a file of every precision that it has, in one table."""
 
 import shutil
+import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,8 @@ from facectl_export.formats import coreml, onnx, tflite
 from facectl_export.gate import IntegerShare
 from facectl_export.precision import Cell, FileFormat
 from facectl_export.ranges import Batches, Ranges
+from facectl_runtime.engines import AUTO
+from facectl_runtime.engines.coreml import DECLARED_TYPES
 from facectl_runtime.spec import ModelSpec, Precision
 
 
@@ -61,6 +64,8 @@ class Writer:
     write_spec: Callable[[Path, ModelSpec], None]
     share: Callable[[Path], IntegerShare]
     require_packages: Callable[[], None]
+    judge: str = AUTO
+    """The engine that its files are judged by; one that is not what apps run says nothing of how fast they are."""
 
 
 def file_name(spec: ModelSpec, precision: Precision, suffix: str) -> str:
@@ -145,6 +150,7 @@ WRITERS: dict[FileFormat, Writer] = {
         write_spec=coreml.write_spec,
         share=coreml.weights_share,
         require_packages=coreml.require_packages,
+        judge=AUTO if sys.platform == "darwin" else DECLARED_TYPES,
     ),
 }
 """Its keys are the only list of formats."""

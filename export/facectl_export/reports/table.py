@@ -4,6 +4,7 @@ from itertools import compress
 
 from facectl_export.gate import Comparison, EmbeddingComparison
 from facectl_export.measured import Export, Exported
+from facectl_runtime.engines.coreml import REFERENCE
 
 _TOP1 = ("top-1", "drop in points [95\u00a0%]", "agreement", "largest Δp", "KL")
 _COSINE = ("mean cosine [95\u00a0%]", "least cosine", "largest Δ", "largest |norm - 1|")
@@ -48,6 +49,12 @@ def remarks(export: Export) -> list[str]:
             base = _fp32(one, export)
             times = f": {one.latency.median:.2f} ms an image, and {base:.2f} as fp32" if one.latency and base else ""
             said.append(f"{one.file} is slower than float on this machine{times}.")
+    if stood_in := [one for one in export.files if one.engine.startswith(REFERENCE)]:
+        were = "was" if len(stood_in) == 1 else "were"
+        said.append(
+            f"{', '.join(one.file for one in stood_in)} {were} judged by {stood_in[0].engine} in the place of Core ML, "
+            "which is on Apple's systems alone."
+        )
     untried = [one.file for one in export.files if one.gate == "unverified"]
     if untried:
         are, them = ("is", "it") if len(untried) == 1 else ("are", "them")

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
+from facectl_runtime.cli.options import (
+    DeclaredTypesOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelArgument,
+    QuietOption,
+    engine_asked,
+)
 from facectl_runtime.errors import ImageError, one_line
 
 if TYPE_CHECKING:
@@ -23,6 +31,8 @@ def evaluate(
         str | None, typer.Option(metavar="train|val|test", help="Which part of a split. [default: test]")
     ] = None,
     device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    declared_types: DeclaredTypesOption = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
@@ -42,20 +52,20 @@ def evaluate(
     from facectl_runtime.progress import progress
     from facectl_runtime.sources import display_name
 
-    asked = parse_device(device)
+    asked, by = parse_device(device), engine_asked(engine, declared_types)
     spec = read_spec(model)
     root, images, what = choose_images(data, split or own_split(model, data), part)
-    engine = format_of(model).open(model, spec, asked)
-    with progress(f"evaluating on {engine.device}", len(images), quiet) as advance:
-        answered = answer_labelled(engine, spec.input, spec.labels, root, images, advance)
+    opened = format_of(model, by).open(model, spec, asked)
+    with progress(f"evaluating on {opened.device}", len(images), quiet) as advance:
+        answered = answer_labelled(opened, spec.input, spec.labels, root, images, advance)
     result = evaluation(answered, spec.labels)
     if not quiet:
-        print(f"{what}; {engine.name} on {engine.device} (asked for: {asked})", file=sys.stderr)
+        print(f"{what}; {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
     if json:
         about = {
             "model": display_name(model),
-            "engine": engine.name,
-            "device": engine.device,
+            "engine": opened.name,
+            "device": opened.device,
             "device_requested": str(asked),
         }
         typer.echo(msgspec.json.encode({**about, **msgspec.to_builtins(result)}).decode())

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facectl_runtime.cli.options import DeviceOption, JsonOption, ModelArgument, QuietOption
+from facectl_runtime.cli.options import (
+    DeclaredTypesOption,
+    DeviceOption,
+    EngineOption,
+    JsonOption,
+    ModelArgument,
+    QuietOption,
+    engine_asked,
+)
 from facectl_runtime.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +32,8 @@ def predict(
     ],
     topk: Annotated[int, typer.Option(min=1, help="How many labels an image.")] = 1,
     device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    declared_types: DeclaredTypesOption = False,
     json: JsonOption = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object an image, as soon as it is known.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
@@ -42,18 +52,18 @@ def predict(
     chosen = [name for name, asked in (("json", json), ("jsonl", jsonl), ("csv", csv)) if asked]
     if len(chosen) > 1:
         raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
-    asked = parse_device(device)
+    asked, by = parse_device(device), engine_asked(engine, declared_types)
     spec = read_spec(model)
     started = time.perf_counter()
-    engine, rows = classify(model, spec, asked, expand(source), topk)
+    opened, rows = classify(model, spec, asked, expand(source), topk, by)
     count = _Count(rows)
-    about = About(display_name(model), spec, engine, str(asked), topk)
+    about = About(display_name(model), spec, opened, str(asked), topk)
     FORMATS[chosen[0] if chosen else "table"](count, about, sys.stdout)
     if not quiet:
         seconds = time.perf_counter() - started
         failed = f", {count.errors} could not be read" if count.errors else ""
         images = "1 image" if count.rows == 1 else f"{count.rows} images"
-        where = f"{engine.name} on {engine.device} (asked for: {asked})"
+        where = f"{opened.name} on {opened.device} (asked for: {asked})"
         print(f"{images}{failed}, {seconds:.2f} s, {where}", file=sys.stderr)
     return ImageError.exit_code if count.errors else 0
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from facectl_runtime.cli.options import DeviceOption, JsonOption
+from facectl_runtime.cli.options import DeclaredTypesOption, DeviceOption, EngineOption, JsonOption, engine_asked
 from facectl_runtime.devices import parse_device
 from facectl_runtime.errors import DeviceError, FacectlError, GateError, MissingExtraError, NoEngineError, one_line
 
@@ -16,6 +16,8 @@ _NOT_RUN = (DeviceError, MissingExtraError, NoEngineError)
 def verify(
     model: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Exported files.")],
     device: DeviceOption = "auto",
+    engine: EngineOption = "auto",
+    declared_types: DeclaredTypesOption = False,
     json: JsonOption = False,
 ) -> int:
     """Replay a file's golden images on this machine.
@@ -29,12 +31,12 @@ def verify(
     from facectl_runtime.sources import display_name
     from facectl_runtime.verify import replay
 
-    asked = parse_device(device)
+    asked, by = parse_device(device), engine_asked(engine, declared_types)
     rows, codes = [], []
     for path in model:
         row: dict[str, Any] = {"model": display_name(path), "device_requested": str(asked)}
         try:
-            one = replay(path, asked)
+            one = replay(path, asked, by)
             row |= {**asdict(one), "passed": one.passed}
             codes.append(0 if one.passed else GateError.exit_code)
         except FacectlError as error:

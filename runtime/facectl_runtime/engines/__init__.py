@@ -13,15 +13,27 @@ from facectl_runtime.errors import ModelError
 from facectl_runtime.handed_in import entry_points
 from facectl_runtime.sources import display_name
 
-__all__ = ["Engine", "Format", "format_of"]
+__all__ = ["AUTO", "Engine", "Format", "format_of"]
 
-RUN = "run"
+RUN, AUTO = "run", "auto"
 _NAMED = 8  # models of a folder that a message names
+_CORE_ML_FORMS = {
+    "mlmodelc": "a compiled Core ML model, which may be encrypted too; give the .mlpackage that it was made from",
+    "mlmodel": "a Core ML model of the older kind; convert it again with convert_to='mlprogram'",
+}
 FORMATS = {"onnx": onnx.FORMAT, "tflite": tflite.FORMAT, "mlpackage": coreml.FORMAT}
 
 
-def format_of(model: Path) -> Format:
-    """Find what reads `model`. Raises `ModelError` for a missing one, and a kind that nothing installed can read."""
+def format_of(model: Path, engine: str = AUTO) -> Format:
+    """Find what reads `model`, and runs it by the engine of that name, or by what is best here.
+
+    Raises `ModelError` for a missing one and a kind that nothing installed can read, `UsageError` for another engine.
+    """
+    found = _format_of(model)
+    return found if engine == AUTO else found.by(engine)
+
+
+def _format_of(model: Path) -> Format:
     if not os.path.exists(model):  # unlike Path.exists, also false for a name that is too long  # noqa: PTH110
         raise ModelError(f"{model}: no such model; give an exported file or a run folder")
     kind = model.suffix.lower().removeprefix(".")
@@ -35,6 +47,8 @@ def format_of(model: Path) -> Format:
     known = ", ".join(sorted(f".{name}" for name in {*FORMATS, *others} - {RUN}))
     if inside := _models_in(model):
         raise ModelError(f"{model}: a folder of models, not one; give one of those in it: {', '.join(inside)}")
+    if kind in _CORE_ML_FORMS:
+        raise ModelError(f"{model}: {_CORE_ML_FORMS[kind]}")
     what = "a folder without a spec.json" if model.is_dir() else f"a {model.suffix or 'suffixless'} file"
     raise ModelError(f"{model}: {what} is not a model; use {known} or a run folder that `facectl train` wrote")
 

@@ -1,14 +1,14 @@
 """What an engine and a model format are."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.devices import Device
-from facectl_runtime.errors import ModelError
+from facectl_runtime.errors import ModelError, UsageError
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
 Pixels = npt.NDArray[np.uint8]
@@ -22,11 +22,15 @@ class Engine:
     name: str
     """Program and version, such as `onnxruntime 1.31.1`."""
     device: str
-    """The device used: `cpu` or `cuda:N`."""
+    """The device used: `cpu` or `cuda:N`; `any` where Core ML chooses."""
     infer: Callable[[Pixels], Answers]
     """uint8 RGB, N × height × width × 3 → float32, N × output size."""
     batch: int | None = None
     """Images that are always computed at once, fewer being filled up; None where any number is."""
+
+
+OpenEngine = Callable[[Path, ModelSpec, Device], Engine]
+"""Builds the engine of a file that is intact. Raises `ModelError`, and `DeviceError` as `Format.open` does."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,18 @@ class Format:
 
     read_spec: Callable[[Path], ModelSpec]
     """Raises `ModelError`."""
-    engine: Callable[[Path, ModelSpec, Device], Engine]
-    """Builds the engine of a file that is intact. Raises `ModelError`, and `DeviceError` as `open` does."""
+    engine: OpenEngine
     digest: Callable[[Path], str] | None = None
     """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""
+    others: Mapping[str, OpenEngine] = field(default_factory=dict)
+    """By name, the engines that can be asked for in the place of `engine`."""
+
+    def by(self, engine: str) -> "Format":
+        """Give this format with another engine. Raises `UsageError` for a name that is not among `others`."""
+        if engine not in self.others:
+            known = f"use {' or '.join(self.others)}" if self.others else "this kind of model has one; leave it out"
+            raise UsageError(f"--engine {engine} is not known: {known}")
+        return replace(self, engine=self.others[engine])
 
     def intact(self, path: Path, spec: ModelSpec) -> bool:
         """Tell whether a file is, byte by byte, the one that `spec` was written into; true where none can say."""

@@ -1,5 +1,6 @@
 """Core ML packages: what they say of themselves is read anywhere; running one is for a package that hands that in."""
 
+from functools import partial
 from pathlib import Path
 
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
@@ -9,14 +10,17 @@ from facectl_runtime.errors import ModelError, NoEngineError
 from facectl_runtime.handed_in import entry_points
 from facectl_runtime.spec import ModelSpec
 
+CORE_ML, REFERENCE, DECLARED_TYPES = "coreml", "reference", "declared-types"
+"""Engines by name: Core ML itself, what stands in for it anywhere, and that with values rounded to declared types."""
+
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a package. Raises `ModelError`."""
     return spec_in(read_metadata(path), path)
 
 
-def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:
-    """Run a package by the engine that an entry point of `facectl.engines` offers under the name `mlpackage`.
+def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None = None) -> Engine:
+    """Run a package by the format that an entry point of `facectl.engines` offers under the name `mlpackage`.
 
     Raises `NoEngineError` where there is none.
     """
@@ -29,7 +33,12 @@ def open_program(path: Path, spec: ModelSpec, device: Device) -> Engine:
     other = offered.load()
     if not isinstance(other, Format):
         raise ModelError(f"{offered.reference}: not a facectl Format; install the package that offers it again")
-    return other.engine(path, spec, device)
+    return (other.by(engine) if engine else other).engine(path, spec, device)
 
 
-FORMAT = Format(read_spec, open_program, graph_digest)
+FORMAT = Format(
+    read_spec,
+    open_program,
+    graph_digest,
+    {name: partial(open_program, engine=name) for name in (CORE_ML, REFERENCE, DECLARED_TYPES)},
+)

@@ -25,10 +25,13 @@ def read_spec(path: Path) -> ModelSpec:
     return spec_in(read_metadata(path), path, ", or call onnxruntime on this one yourself")
 
 
-def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
-    """Build an ONNX Runtime session whose input and output are those that `spec` promises."""
+def open_session(path: Path, spec: ModelSpec, device: Device, graph: bytes | None = None) -> Engine:
+    """Build an ONNX Runtime session whose input and output are those that `spec` promises.
+
+    `graph` is the model where it does not lie at `path`, but was made of what does.
+    """
     runtime = _onnxruntime()
-    session = _session(runtime, path, device)
+    session = _session(runtime, path, device, graph)
     batch = _check_signature(path, session, spec)
     used = f"cuda:{device.index}" if session.get_providers()[0] == _CUDA else "cpu"
     name = session.get_inputs()[0].name
@@ -40,6 +43,11 @@ def open_session(path: Path, spec: ModelSpec, device: Device) -> Engine:
             raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
 
     return Engine(f"onnxruntime {runtime.__version__}", used, in_batches(infer, batch) if batch else infer, batch)
+
+
+def load(path: Path) -> Any:
+    """Load any ONNX file, of whatever inputs and outputs, on the CPU. Raises `ModelError`."""
+    return _session(_onnxruntime(), path, Device("cpu"), None)
 
 
 FORMAT = Format(read_spec, open_session, graph_digest)
@@ -58,7 +66,7 @@ def _onnxruntime() -> Any:
         ) from error
 
 
-def _session(runtime: Any, path: Path, device: Device) -> Any:
+def _session(runtime: Any, path: Path, device: Device, graph: bytes | None) -> Any:
     """Build a session on the device asked for; `auto` takes CUDA where it really runs, and the CPU elsewhere."""
     on_gpu = device.kind != "cpu" and _CUDA in runtime.get_available_providers()
     if device.kind == "cuda" and not on_gpu:
@@ -69,7 +77,7 @@ def _session(runtime: Any, path: Path, device: Device) -> Any:
     if on_gpu:
         runtime.preload_dlls()
         try:
-            session = _load(runtime, path, [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"])
+            session = _load(runtime, path, graph, [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"])
             why = "CUDA did not start"
         except Exception as error:
             session, why = None, reason(error)
@@ -79,14 +87,14 @@ def _session(runtime: Any, path: Path, device: Device) -> Any:
         if device.kind == "cuda":
             raise DeviceError(f"--device {device}: {why}; check the driver, or use --device cpu")
     try:
-        return _load(runtime, path, ["CPUExecutionProvider"])
+        return _load(runtime, path, graph, ["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason(error)}); copy or export it again") from error
 
 
-def _load(runtime: Any, path: Path, providers: list[Any]) -> Any:
+def _load(runtime: Any, path: Path, graph: bytes | None, providers: list[Any]) -> Any:
     # ONNX Runtime takes no path that is not UTF-8, but a file's content as well.
-    model = path if display_name(path) == str(path) else path.read_bytes()
+    model = graph or (path if display_name(path) == str(path) else path.read_bytes())
     # Its own fallback to the CPU would announce itself on stdout, among the answers.
     return runtime.InferenceSession(model, _options(runtime), providers, enable_fallback=0)
 

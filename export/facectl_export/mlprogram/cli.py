@@ -1,0 +1,41 @@
+"""`facectl convert`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facectl_runtime.cli.options import JsonOption
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.mlpackage", help="A Core ML package, of whoever made it.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
+    declared_types: Annotated[
+        bool, typer.Option("--declared-types", help="Round each value to the type that the program declares for it.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Turn a Core ML program into ONNX, which runs anywhere.
+
+    A package that `facectl export` wrote keeps its labels, resize and accuracy, and leaves only if it still gives the
+    answers to its golden images. One of others keeps its inputs and outputs; an image input becomes uint8 pixels.
+    """
+    import msgspec
+
+    from facectl_export.mlprogram.convert import convert
+
+    done = convert(model, out, declared_types, force)
+    if json:
+        typer.echo(msgspec.json.encode(done).decode())
+        return
+    typer.echo(f"{out}: {done.ops} ops, {done.bytes / 1e6:.2f} MB")
+    for name, ends in (("takes", done.inputs), ("gives", done.outputs)):
+        for end in ends:
+            typer.echo(f"  {name} {end.name}: {end.type} {' × '.join(map(str, end.shape)) or 'one value'}")
+    if done.replayed is not None:
+        typer.echo(f"  golden images: largest |Δ| {done.replayed:.2g}")
+        typer.echo(f"next: facectl predict {out} IMAGE...")
+    elif done.labels:
+        typer.echo(f"  labels: {', '.join(done.labels)}")

@@ -1,0 +1,113 @@
+"""Conversion of a package to an ONNX file, whole or not at all."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec.structs import replace
+
+from facectl_export.mlprogram.onnx import to_onnx
+from facectl_runtime.coreml_metadata import graph_digest, read_metadata
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import onnx as onnx_engine
+from facectl_runtime.errors import GateError, ModelError, UsageError
+from facectl_runtime.files import scratch_beside
+from facectl_runtime.onnx_metadata import graph_digest as onnx_digest
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode, encode
+from facectl_runtime.verify import replay
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+LABELS_KEY = "labels"
+"""Under which a file without a spec has its labels, as a JSON array."""
+
+
+class End(msgspec.Struct, frozen=True):
+    """An input or an output."""
+
+    name: str
+    type: str
+    """Of its elements, as ONNX Runtime calls it: `uint8`, `float`, `string`."""
+    shape: tuple[int | str, ...]
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What became of a package."""
+
+    out: str
+    ops: int
+    """Of the program."""
+    bytes: int
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+    labels: tuple[str, ...]
+    replayed: float | None
+    """Largest |difference| from the answers to its golden images; None where the package has none."""
+
+
+def convert(package: Path, out: Path, declared_types: bool = False, force: bool = False) -> Conversion:
+    """Write the program of a package as ONNX.
+
+    A package with a spec becomes an exported file like others: uint8 pixels to answers, the spec in it. Raises
+    `UsageError` for a bad destination, `ModelError` for what is no usable package, and `GateError` where the file does
+    not give the answers to the golden images; nothing is then written.
+    """
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"{out}: what is written is ONNX; give a name that ends in .onnx")
+    if out.exists() and not force:
+        raise UsageError(f"{out}: already there; give another name, or --force to replace it")
+    spec = _spec(package)
+    program = to_onnx(package, declared_types, answers_alone=spec is not None)
+    with scratch_beside(out) as scratch:
+        new = scratch / out.name
+        if spec is None and program.labels:
+            _add(program.model, LABELS_KEY, msgspec.json.encode(program.labels).decode())
+        new.write_bytes(program.model.SerializeToString())
+        replayed = _sign(new, program.model, spec) if spec else None
+        inputs, outputs = _ends(new)
+        done = Conversion(str(out), program.ops, new.stat().st_size, inputs, outputs, program.labels, replayed)
+        new.replace(out)
+    return done
+
+
+def _spec(package: Path) -> ModelSpec | None:
+    """Read a package's spec; None where it has none. Raises `ModelError` for one that was changed since its export."""
+    text = read_metadata(package).get(SPEC_KEY)
+    if text is None:
+        return None
+    spec = decode(text, str(package))
+    if spec.graph_sha256 and graph_digest(package) != spec.graph_sha256:
+        raise ModelError(f"{package}: it is not as it was exported: damaged, or edited since; copy or export it again")
+    return spec
+
+
+def _sign(file: Path, model: "ModelProto", spec: ModelSpec) -> float | None:
+    """Put the spec into a file, and give by how much it misses the golden answers. Raises `GateError`."""
+    _add(model, SPEC_KEY, encode(replace(spec, graph_sha256=onnx_digest(file))))
+    file.write_bytes(model.SerializeToString())
+    if spec.golden is None:
+        return None
+    found = replay(file, Device("cpu"))
+    if not found.passed:
+        raise GateError(
+            f"{file.name} was not written: it misses the answers to the golden images by {found.largest:.2g}, and "
+            f"{found.tolerance:g} is allowed; please report this"
+        )
+    return found.largest
+
+
+def _add(model: "ModelProto", key: str, value: str) -> None:
+    model.metadata_props.add(key=key, value=value)
+
+
+def _ends(file: Path) -> tuple[tuple[End, ...], tuple[End, ...]]:
+    """Load a file, and give what it takes and gives. Raises `ModelError` where ONNX Runtime cannot."""
+    session = onnx_engine.load(file)
+
+    def ends(nodes: list[Any]) -> tuple[End, ...]:
+        return tuple(
+            End(one.name, one.type.removeprefix("tensor(").removesuffix(")"), tuple(one.shape)) for one in nodes
+        )
+
+    return ends(session.get_inputs()), ends(session.get_outputs())
