@@ -22,6 +22,7 @@ types: $(READY)
 # The figures in README; docs/benchmarks.md says where the photographs come from.
 bench: $(READY)
 	$(BIN)/python benchmarks/exports.py
+	$(BIN)/python benchmarks/core_ml.py
 	$(BIN)/python benchmarks/backbones.py
 	$(BIN)/python benchmarks/shapes.py
 	$(BIN)/python benchmarks/lfw10.py

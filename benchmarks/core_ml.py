@@ -56,7 +56,7 @@ NO_CLASSIFIER = {
     "recurrent layers": ("gru", "lstm", "rnn"),
     "random numbers": ("random_bernoulli", "random_categorical", "random_normal", "random_uniform"),
     "state": ("read_state", "coreml_update_state"),
-    "detection": ("non_maximum_suppression",),
+    "regions of an image": ("crop_resize", "non_maximum_suppression"),
 }
 """What no classifier of one image is made of."""
 
@@ -158,7 +158,8 @@ def coverage() -> dict[str, Any]:
     sources = (file.read_text(encoding="utf-8") for place in places for file in (root / place).rglob("*.py"))
     named = {name for source in sources for name in re.findall(r"\bmb\.(\w+)", source)}
     others = {name for names in NO_CLASSIFIER.values() for name in names}
-    emitted = ((named & set(SSAOpRegistry.core_ops)) | {CLASSIFY}) - others
+    ops = {name for name in SSAOpRegistry.core_ops if not name.startswith("_")}
+    emitted = ((named & ops) | {CLASSIFY}) - others
     known = {*OPS, *DENSE, CLASSIFY, "const"}
     return {"emitted": len(emitted), "known": len(emitted & known), "missing": sorted(emitted - known)}
 

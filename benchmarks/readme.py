@@ -22,6 +22,8 @@ def tables() -> str:
     """Give the tables that README shows."""
     cold, folder, size = (_read(name) for name in ("cold_start", "folder", "install_size"))
     lines = _exports(_read("exports"))
+    if _measured("core_ml"):
+        lines += ["", *_core_ml(_read("core_ml"))]
     if _measured("mediapipe"):
         lines += ["", *_mediapipe(_read("mediapipe"))]
     lines += ["", *_backbones(_read("backbones")), "", *_recipes()]
@@ -62,6 +64,29 @@ def _exports(figures: dict[str, Any]) -> list[str]:
             cells = (name, one["n"], f"{one['trained']:.4f}", *_cells(file, row), _times(row))
             wanted = f"drop ≤ {100 * row['wanted']:.1f}" if row.get("wanted") else ""
             lines.append(f"| {' | '.join(map(str, cells))} | {row['passed']} of {row['of']} | {wanted} |")
+    return lines
+
+
+def _core_ml(figures: dict[str, Any]) -> list[str]:
+    """Show how near each package answers to Keras off the Mac, and how fast it is read and run."""
+    ops = figures["ops"]
+    lines = [
+        "Core ML off the Mac, against the Keras model on its test images: in 32-bit floats, and with every value "
+        "rounded to the type that the program declares. The time is that of the fp32 program against the same run's "
+        f"ONNX export, in turn. {ops['known']} of the {ops['emitted']} ops are known that coremltools' TensorFlow and "
+        f"PyTorch frontends can emit for a classifier; missing: {', '.join(ops['missing']) or 'none'}.",
+        "",
+        "| network | n | file | largest \\|Δp\\| | agrees | rounded: largest \\|Δp\\| | agrees | read in "
+        "| time, × ONNX |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, network in figures["networks"].items():
+        for precision, one in network["files"].items():
+            plain = (f"{one['largest']:.2g}", f"{one['agreement']:.4f}")
+            rounded = (f"{one['declared_largest']:.2g}", f"{one['declared_agreement']:.4f}")
+            time = f"{network['times_onnx']:.2f}" if precision == "fp32" else ""
+            cells = (name, str(network["n"]), precision, *plain, *rounded, f"{one['read_seconds']:.2f} s", time)
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

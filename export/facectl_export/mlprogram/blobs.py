@@ -56,7 +56,7 @@ class Blobs:
     """One weight file, mapped into memory."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `ModelError` where it is missing, or no weight file."""
+        """Map a file. Raises `ModelError` where it is missing, or no weight file."""
         self._path = path
         try:
             self._data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")

@@ -44,10 +44,9 @@ def _lut_to_dense(op: "Op") -> Sequence[Array]:
 
 def _looked_up(indices: Array, lut: Array, axis: int | None) -> Array:
     """Look indices up in tables, one a block of the indices; entries of several values lie along `axis`."""
-    tables = lut
-    for place, side in enumerate(indices.shape):
-        tables = np.repeat(tables, side // tables.shape[place], axis=place)
-    found = np.take_along_axis(tables, indices[..., None, None].astype(np.int64), axis=-2)[..., 0, :]
+    sides = zip(indices.shape, lut.shape, strict=False)  # of a table, the last two are its entries and their values
+    tables = np.ix_(*(np.repeat(np.arange(count), side // count) for side, count in sides))
+    found: Array = lut[(*tables, indices)]
     if found.shape[-1] == 1 or axis is None:
         return found[..., 0]
     return np.moveaxis(found, -1, axis % indices.ndim + 1).reshape(

@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from facectl_export.mlprogram.onnx import to_onnx
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.devices import Device
+from facectl_runtime.engines import coreml as core_ml
+from facectl_runtime.engines import format_of
 from facectl_runtime.engines import onnx as onnx_engine
 from facectl_runtime.errors import GateError, ModelError, UsageError
 from facectl_runtime.files import scratch_beside
@@ -53,6 +55,8 @@ def convert(package: Path, out: Path, declared_types: bool = False, force: bool 
     `UsageError` for a bad destination, `ModelError` for what is no usable package, and `GateError` where the file does
     not give the answers to the golden images; nothing is then written.
     """
+    if format_of(package) is not core_ml.FORMAT:
+        raise UsageError(f"{package}: only a Core ML package is converted; give an .mlpackage")
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"{out}: what is written is ONNX; give a name that ends in .onnx")
     if out.exists() and not force:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from facectl_export.mlprogram.errors import UnsupportedError
 from facectl_export.mlprogram.graph import Graph, carried
 from facectl_export.mlprogram.ops import OPS
 from facectl_export.mlprogram.program import Op, Picture, Program, Value, read_program
+from facectl_runtime.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,8 +41,10 @@ def to_onnx(package: Path, declared_types: bool = False, answers_alone: bool = F
     and shape, in 32 bits. A classifier gives the likeliest label as text and its probabilities (1 × classes), or with
     `answers_alone` those alone. With `declared_types` every value that the program declares to be a 16-bit float is
     rounded to one; else all is computed in 32 bits. Raises `ModelError` for a damaged package, and `UnsupportedError`
-    for an op or an attribute that is not known.
+    for an op or an attribute that is not known, `MissingExtraError` without onnx.
     """
+    if find_spec("onnx") is None:
+        raise MissingExtraError("an .mlpackage needs onnx off the Mac; install it with: pip install 'facectl[coreml]'")
     try:
         return _converted(read_program(package), declared_types, answers_alone)
     except UnsupportedError as error:

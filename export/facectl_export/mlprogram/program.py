@@ -14,8 +14,7 @@ from facectl_export.mlprogram import constexpr
 from facectl_export.mlprogram.blobs import BITS, NUMPY, Blobs, elements
 from facectl_export.mlprogram.errors import UnsupportedError, damaged
 from facectl_export.mlprogram.schema import COLOURS, TYPES, messages
-from facectl_runtime.coreml_metadata import model_file, regular_file
-from facectl_runtime.errors import MissingExtraError
+from facectl_runtime.coreml_metadata import model_file, read_metadata, regular_file
 
 _MODEL_PATH = "@model_path/"  # how the name of a weight file begins
 
@@ -133,6 +132,7 @@ class Program:
 
 def read_program(package: Path) -> Program:
     """Read a package, as a phone would. Raises `ModelError` for one that is damaged, and for what is no ML Program."""
+    read_metadata(package)  # which knows other kinds of models
     file = model_file(package)
     model = _message(file)
     description = model.description
@@ -148,14 +148,9 @@ def read_program(package: Path) -> Program:
 
 
 def _message(file: Path) -> Any:
-    try:
-        from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError
 
-        model = messages()["Model"]()
-    except ImportError as error:
-        raise MissingExtraError(
-            "an .mlpackage needs onnx off the Mac; install it with: pip install 'facectl[coreml]'"
-        ) from error
+    model = messages()["Model"]()
     try:
         model.ParseFromString(file.read_bytes())
     except OSError as error:

@@ -5,10 +5,10 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("coremltools")
-from coremltools.converters.mil import Builder as mb  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
-from mil import outputs, values  # noqa: E402
+
+from mil import mb, outputs, values  # noqa: E402
 
 PLAIN = {
     "relu": tf.nn.relu,

@@ -5,13 +5,12 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("coremltools")
-from coremltools.converters.mil import Builder as mb  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from hypothesis.extra.numpy import mutually_broadcastable_shapes  # noqa: E402
-from mil import outputs, values  # noqa: E402
 
 from facectl_export.mlprogram.errors import UnsupportedError  # noqa: E402
+from mil import mb, outputs, values  # noqa: E402
 
 BINARY = {
     "add": tf.add,
@@ -57,7 +56,14 @@ WITH_EPSILON = {
     "log": (lambda x, epsilon: np.log(x + epsilon), 1e-45),
     "rsqrt": (lambda x, epsilon: tf.math.rsqrt(x + epsilon), 1e-12),
 }
-CASTS = {"bool": np.bool_, "fp16": np.float16, "fp32": np.float32, "int16": np.int16, "int32": np.int32, "int8": np.int8}
+CASTS = {
+    "bool": np.bool_,
+    "fp16": np.float16,
+    "fp32": np.float32,
+    "int16": np.int16,
+    "int32": np.int32,
+    "int8": np.int8,
+}
 drawn = settings(max_examples=12, deadline=None, derandomize=True)
 seeds = st.integers(0, 999)
 kinds = st.sampled_from((np.float32, np.int32))
@@ -222,9 +228,9 @@ def test_threshold(shape, seed, kind, low):
 @drawn
 @given(shapes, seeds, kinds, st.sampled_from((None, "a", "b")))
 def test_select(shape, seed, kind, constant):
-    """The condition may be smaller than the values; two values, of which one is constant, may be too."""
+    """The condition has fewer sides than the values, and a constant value has none."""
     cond = values(shape[-2:], seed) > 0
-    operands = {"a": halves(shape, seed + 1, kind), "b": halves(shape, seed + 2, kind)}
+    operands = {name: halves(() if name == constant else shape, seed + ord(name), kind) for name in ("a", "b")}
     expected = tf.where(cond, operands["a"], operands["b"])
     fixed = {constant: operands.pop(constant)} if constant else {}
 

@@ -34,6 +34,8 @@ def _conv_transpose(g: Graph, op: Op) -> str:
     for place, side in enumerate(sides):
         whole = (side - 1) * strides[place] + (kernel[place] - 1) * dilations[place] + 1
         surplus = whole - wanted[2 + place]
+        if pad_type == "custom" and surplus != sum(pad[2 * place : 2 * place + 2]):
+            raise op.unsupported("its output_shape is another than its pad gives")
         start = max(surplus, 0) // 2 if pad_type == "same" else pad[2 * place]
         before.append(start)
         after.append(max(surplus - start, 0))

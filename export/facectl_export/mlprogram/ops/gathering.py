@@ -49,29 +49,32 @@ def _scatter_nd(g: Graph, op: Op) -> str:
 
 def _put(g: Graph, op: Op, kind: str, data: Given, indices: Given, updates: Given, **more: int) -> str:
     """Scatter in the op's mode; to subtract is to add what is negative, to divide to multiply by what is inverse."""
-    mode = op.word("mode", _MODES, "add")
+    mode = op.word("mode", _MODES, None if op.type == "scatter" else "add")  # of scatter, add and update are both said
     if mode == "sub":
         mode, updates = "add", g.add("Neg", updates)
     elif mode == "div":
+        if op["data"].kind not in ("fp16", "fp32"):
+            raise op.unsupported("what Core ML makes of a quotient of integers is not written down")
         mode, updates = "mul", g.add("Reciprocal", updates)
     how = "none" if mode == "update" else mode
     return g.add(kind, data, indices, updates, reduction=how, **more)
 
 
-def _top(g: Graph, op: Op, k: Given, axis: int, least: bool) -> list[str]:
-    values, places = g.add_several("TopK", 2, op["x"], k, axis=axis, largest=int(not least), sorted=1)
+def _top(g: Graph, op: Op, k: int, axis: int, least: bool) -> list[str]:
+    values, places = g.add_several("TopK", 2, op["x"], [k], axis=axis, largest=int(not least), sorted=1)
     return [values, g.cast(places, np.int32)]
 
 
 def _topk(g: Graph, op: Op) -> Sequence[str]:
-    k = op.get("k")
-    count: Given = [op.integer("k", 1)] if k is None or k.constant is not None else g.cast(k, np.int64)
-    return _top(g, op, count, op.integer("axis", -1), op.flag("ascending"))[: len(op.outputs)]
+    """Give the greatest or least k values, all of a side where k is -1, and their places."""
+    k, axis = op.integer("k", 1), op.integer("axis", -1)
+    count = op.shape_of("x")[axis] if k == -1 else k
+    return _top(g, op, count, axis, op.flag("ascending"))[: len(op.outputs)]
 
 
 def _argsort(g: Graph, op: Op) -> str:
     axis = op.integer("axis", -1)
-    return _top(g, op, [op.shape_of("x")[axis]], axis, op.flag("ascending"))[1]
+    return _top(g, op, op.shape_of("x")[axis], axis, op.flag("ascending"))[1]
 
 
 def _non_zero(g: Graph, op: Op) -> str:

@@ -11,23 +11,30 @@ from facectl_export.mlprogram.program import Op
 
 
 def _max_pool(g: Graph, op: Op) -> str:
-    sized = window(op, op.integers("kernel_sizes"))
+    sized = _sized(op)
     beyond = _beyond(op, sized)
-    if any(beyond) or _wider_than_kernel(sized):
+    if any(beyond):
         return _pool(g, "MaxPool", _padded(g, op, sized, beyond, -math.inf), sized, [0] * len(sized.pads))
     return _pool(g, "MaxPool", g.name(op["x"]), sized, sized.pads)
 
 
 def _avg_pool(g: Graph, op: Op) -> str:
     """Average; what is padded counts or does not, what a last window covers beyond that never does."""
-    sized = window(op, op.integers("kernel_sizes"))
+    sized = _sized(op)
     beyond, excluded = _beyond(op, sized), op.flag("exclude_padding_from_average")
-    if not any(beyond) and not _wider_than_kernel(sized):
+    if not any(beyond):
         counted = int(not excluded)
         return _pool(g, "AveragePool", g.name(op["x"]), sized, sized.pads, count_include_pad=counted)
     padded = _padded(g, op, sized, beyond, 0.0)
     means = _pool(g, "AveragePool", padded, sized, [0] * len(sized.pads))
     return g.add("Mul", means, _shares(op.shape_of("x")[2:], sized, beyond, excluded))
+
+
+def _sized(op: Op) -> Window:
+    sized = window(op, op.integers("kernel_sizes"))
+    if any(max(pads) >= size for *pads, size in zip(sized.before, sized.after, sized.kernel, strict=True)):
+        raise op.unsupported("it pads by more than its window reaches, and what a window without a value gives is open")
+    return sized
 
 
 def _pool(g: Graph, kind: str, x: str, sized: Window, pads: list[int], **more: int) -> str:
@@ -42,20 +49,17 @@ def _beyond(op: Op, sized: Window) -> list[int]:
     beyond = [0] * len(sized.kernel)
     if not op.flag("ceil_mode"):
         return beyond
+    op.word("pad_type", ("valid", "custom"), "valid")
     for place, side in enumerate(op.shape_of("x")[2:]):
         kernel, stride = sized.kernel[place], sized.strides[place]
         padded = side + sized.before[place] + sized.after[place]
         count = -(-(padded - kernel) // stride) + 1
-        if (count - 1) * stride >= side + sized.before[place] and sized.before[place] + sized.after[place] > 0:
+        if (count - 1) * stride >= side + sized.before[place]:
+            if padded == side:
+                raise op.unsupported("its last window covers no value, and what that gives is open")
             count -= 1
         beyond[place] = max(0, (count - 1) * stride + kernel - padded)
     return beyond
-
-
-def _wider_than_kernel(sized: Window) -> bool:
-    """Tell whether there is more padding than ONNX Runtime's pooling takes."""
-    pads = zip(sized.before, sized.after, sized.kernel, strict=True)
-    return any(max(before, after) >= kernel for before, after, kernel in pads)
 
 
 def _padded(g: Graph, op: Op, sized: Window, beyond: list[int], value: float) -> str:

@@ -16,6 +16,8 @@ def _linear(g: Graph, op: Op) -> str:
 
 def _matmul(g: Graph, op: Op) -> str:
     _refuse_mixed(op, op["x"], op["y"])
+    if len(op["x"].shape) == 1 and len(op["y"].shape) > 2:
+        raise op.unsupported("the shape that coremltools declares for a vector times a batch is not the one it defines")
     x: Given = _transposed(g, op["x"]) if op.flag("transpose_x") else op["x"]
     y: Given = _transposed(g, op["y"]) if op.flag("transpose_y") else op["y"]
     return g.add("MatMul", x, y)

@@ -42,22 +42,18 @@ def _shares(grid: str, size: int, wanted: int) -> npt.NDArray[np.float32]:
 
 def _linear(g: Graph, op: Op, grid: str) -> str:
     """Resize the last two sides to those of the output."""
+    if op["x"].kind not in ("fp16", "fp32"):
+        raise op.unsupported("how Core ML rounds between integers is not written down")
     (rows, columns), (height, width) = _old_and_new(op)
-    y: Given = op["x"]
-    if rows != height:
-        y = g.add("MatMul", _shares(grid, rows, height), y)
-    if columns != width:
-        y = g.add("MatMul", y, np.ascontiguousarray(_shares(grid, columns, width).T))
-    return g.name(y) if isinstance(y, str) else g.add("Identity", y)
+    y = g.add("MatMul", _shares(grid, rows, height), op["x"])
+    return g.add("MatMul", y, np.ascontiguousarray(_shares(grid, columns, width).T))
 
 
-def _nearest(g: Graph, op: Op, scales: tuple[float, float] | None = None) -> str:
-    """Resize the last two sides, a new value being the old one at or before its place."""
+def _nearest(g: Graph, op: Op) -> str:
+    """Resize the last two sides, a new value being the old one that its middle falls on."""
     y: Given = op["x"]
-    for axis, (size, wanted), place in zip((-2, -1), zip(*_old_and_new(op), strict=True), (0, 1), strict=True):
-        step = 1 / scales[place] if scales else size / wanted
-        chosen = np.minimum(np.floor(np.arange(wanted) * step + 1e-9).astype(np.int64), size - 1)
-        y = g.add("Gather", y, chosen, axis=axis)
+    for axis, size, wanted in zip((-2, -1), *_old_and_new(op), strict=True):
+        y = g.add("Gather", y, (2 * np.arange(wanted, dtype=np.int64) + 1) * size // (2 * wanted), axis=axis)
     return g.name(y)
 
 
@@ -69,7 +65,10 @@ def _old_and_new(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _upsample_nearest(g: Graph, op: Op) -> str:
-    return _nearest(g, op, (op.number("scale_factor_height", 1), op.number("scale_factor_width", 1)))
+    """Repeat every value; by a fraction, Core ML chooses other values on a GPU than on a CPU."""
+    if any(wanted % size for size, wanted in zip(*_old_and_new(op), strict=True)):
+        raise op.unsupported("it scales by a fraction; whole factors are known")
+    return _nearest(g, op)
 
 
 def _upsample_bilinear(g: Graph, op: Op) -> str:
@@ -97,22 +96,26 @@ def _resize(g: Graph, op: Op) -> str:
 def _resample(g: Graph, op: Op) -> str:
     """Sample x (N × C × H × W) at coordinates (N × H' × W' × 2), each x before y, from -1 to 1."""
     op.word("coordinates_mode", ("normalized_minus_one_to_one",))
-    return _sampled(g, op, op["coordinates"], op.flag("align_corners"))
+    return _sampled(g, op, g.cast(op["coordinates"], np.float32), op.flag("align_corners"))
 
 
 def _sampled(g: Graph, op: Op, grid: Given, align: bool) -> str:
-    mode = op.word("sampling_mode", ("bilinear", "nearest"))
-    padding = op.word("padding_mode", ("constant", "border", "reflection"))
+    """Sample; what ONNX reflects about centres if corners are aligned, else about edges, are two modes here."""
+    reflection = "reflection" if align else "symmetric"
+    paddings = {"constant": "zeros", "border": "border", reflection: "reflection"}
+    padding = op.word("padding_mode", list(paddings))
     if padding == "constant" and op.number("padding_value", 0.0) != 0:
         raise op.unsupported(f"padding_value {op.number('padding_value'):g} is not known; 0 is")
-    known = {"constant": "zeros"}.get(padding, padding)
-    return g.add("GridSample", op["x"], grid, mode=mode, padding_mode=known, align_corners=int(align))
+    mode = op.word("sampling_mode", ("bilinear", "nearest"))
+    return g.add("GridSample", op["x"], grid, mode=mode, padding_mode=paddings[padding], align_corners=int(align))
 
 
 def _affine(g: Graph, op: Op) -> str:
     """Sample x at an affine transform of a grid from -1 to 1: matrices (N × 6) of two rows (a, b, offset)."""
     op.word("coordinates_mode", ("normalized_minus_one_to_one",))
     height, width = op.integer("output_height"), op.integer("output_width")
+    if 1 in (height, width):
+        raise op.unsupported("where a side of one value lies is not written down")
     across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     base = np.stack([across, down, np.ones_like(down)]).reshape(3, height * width).astype(np.float32)
     matrix = g.add("Reshape", op["transform_matrix"], [-1, 2, 3])

@@ -27,7 +27,8 @@ def _reshape(g: Graph, op: Op) -> str:
         return _to_declared(g, op)
     shape = op["shape"]
     if shape.constant is None:
-        return g.add("Reshape", op["x"], _sides(g, shape), allowzero=1)
+        aligned = shape.shape == (len(op["x"].shape),)  # else no 0 can be in it that ONNX understands
+        return g.add("Reshape", op["x"], _sides(g, shape), allowzero=int(not aligned))
     sides = op.integers("shape")
     if 0 in sides and len(sides) != len(op["x"].shape):
         raise op.unsupported(f"shape {sides} for {len(op['x'].shape)} open sides")

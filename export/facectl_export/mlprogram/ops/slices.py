@@ -15,14 +15,15 @@ def _bounds(op: Op) -> tuple[list[int], list[int], list[int]]:
     strides = op.integers("stride", [1] * rank)
     no = [0] * rank
     begin_mask, end_mask, squeeze = (op.integers(f"{name}_mask", no) for name in ("begin", "end", "squeeze"))
-    for axis, stride in enumerate(strides):
+    for axis in range(rank):
+        if squeeze[axis]:
+            strides[axis] = 1
         if begin_mask[axis]:
-            begin[axis] = 0 if stride > 0 else _END
+            begin[axis] = 0 if strides[axis] > 0 else _END
         if end_mask[axis]:
-            end[axis] = _END if stride > 0 else -_END
+            end[axis] = _END if strides[axis] > 0 else -_END
         if squeeze[axis]:
             end[axis] = begin[axis] + 1 or _END  # the last of a side, -1, ends at its end
-            strides[axis] = 1
     return begin, end, strides
 
 
