@@ -47,7 +47,7 @@ NETWORKS = {
 FROM_SCRATCH = """
 backbone = "{}"
 weights = "none"
-stages = [{{ train = "all", optimizer = "adam", rate = 1e-3, epochs = 4 }}]
+stages = [{{ train = "all", optimizer = "adam", rate = 1e-3, epochs = 4, patience = 4 }}]
 """
 """The recipe of a network whose weights are not wanted: it need not be good to be compared with itself."""
 NO_CLASSIFIER = {

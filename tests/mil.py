@@ -14,7 +14,7 @@ from coremltools.converters.mil.mil import types
 
 from facectl_export.mlprogram.onnx import to_onnx
 
-VERSIONS = {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9}
+VERSIONS = {"iOS15": 6, "iOS16": 7, "iOS17": 8, "iOS18": 9, "iOS26": 10}
 KINDS = {
     np.dtype(np.float32): types.fp32,
     np.dtype(np.float16): types.fp16,

@@ -62,12 +62,11 @@ class Blobs:
             self._data: npt.NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
         except (OSError, ValueError) as error:  # an empty file is a ValueError
             raise damaged(path, "weights", str(getattr(error, "strerror", None) or error)) from error
-        if (
-            len(self._data) < _HEADER.size
-            or (version := _HEADER.unpack(bytes(self._data[: _HEADER.size]))[1]) != _VERSION
-        ):
-            what = "it is cut short" if len(self._data) < _HEADER.size else f"version {version}, and {_VERSION} is read"
-            raise damaged(path, "weights", what)
+        if len(self._data) < _HEADER.size:
+            raise damaged(path, "weights", f"{len(self._data)} bytes are no header")
+        _, version = _HEADER.unpack(bytes(self._data[: _HEADER.size]))
+        if version != _VERSION:
+            raise damaged(path, "weights", f"its version is {version}, and {_VERSION} is read")
 
     def read(self, offset: int, kind: str, count: int) -> npt.NDArray[Any]:
         """Give `count` elements of type `kind` whose entry lies at `offset`.

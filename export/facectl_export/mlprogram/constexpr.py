@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from facectl_export.mlprogram.blobs import NUMPY
+from facectl_export.mlprogram.blobs import NUMPY, elements
 
 if TYPE_CHECKING:
     from facectl_export.mlprogram.program import Op
@@ -38,8 +38,7 @@ def _lut_to_dense(op: "Op") -> Sequence[Array]:
         return [_looked_up(indices, lut, _vector_axis(op))]
     shape = op.integers("shape")  # iOS 16: one table for all, its indices packed
     count, width = math.prod(shape), int(lut.size).bit_length() - 1
-    bits = np.unpackbits(indices, bitorder="little", count=count * width).reshape(count, width)
-    return [lut[(bits.astype(np.int32) << np.arange(width)).sum(axis=1)].reshape(shape)]
+    return [lut[elements(indices, f"uint{width}", count)].reshape(shape)]
 
 
 def _looked_up(indices: Array, lut: Array, axis: int | None) -> Array:

@@ -47,7 +47,7 @@ class Op:
     """By parameter; several for a parameter that is a tuple."""
     outputs: Sequence[Value]
     opset: str
-    """Of the program: `CoreML5` to `CoreML9`, by which some ops differ."""
+    """Of the program: `CoreML5` and on, by which some ops differ."""
 
     def __getitem__(self, parameter: str) -> Value:
         """Give the value of a parameter that is always there. Raises `UnsupportedError`."""

@@ -271,3 +271,10 @@ def test_cast_to_unsigned(name):
     x = np.float32([0.2, 1.7, 200.9])
     (y,) = outputs(lambda x: mb.cast(x=mb.cast(x=x, dtype=name), dtype="int32"), {"x": x})
     close(y, np.int32([0, 1, 200]))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint16])
+def test_cast_of_integers_keeps_the_lowest_bits(kind):
+    x = np.int32([70000, 300, 5, -5, -300, -70000])
+    (y,) = outputs(lambda x: mb.cast(x=mb.cast(x=x, dtype=np.dtype(kind).name), dtype="int32"), {"x": x})
+    close(y, tf.cast(tf.cast(x, kind), tf.int32))

@@ -16,9 +16,8 @@ from facectl_runtime.errors import FacectlError, ModelError
 from helpers import call
 
 ct = pytest.importorskip("coremltools")
-from coremltools.converters.mil import Builder as mb  # noqa: E402
-
-from mil import KINDS, answers, save  # noqa: E402
+import mil  # noqa: E402
+from mil import KINDS, answers, mb, save  # noqa: E402
 
 DATA = Path("Data", "com.apple.CoreML")
 X = {"x": np.zeros((1, 3, 6, 5), np.float32)}
@@ -217,7 +216,7 @@ def test_any_damage_to_a_program_is_said_in_one_line(sound, tmp_path_factory, na
     assert "Traceback" not in ran.err
 
 
-@pytest.mark.parametrize("ios", ["iOS15", "iOS16", "iOS17", "iOS18"])
+@pytest.mark.parametrize("ios", mil.VERSIONS)
 @pytest.mark.parametrize("colours", ["RGB", "BGR", "GRAYSCALE"])
 def test_an_image_input_with_scale_and_bias_of_others(tmp_path, ios, colours):
     channels = 1 if colours == "GRAYSCALE" else 3

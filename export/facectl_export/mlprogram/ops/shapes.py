@@ -23,9 +23,9 @@ def _to_declared(g: Graph, op: Op) -> str:
 
 def _reshape(g: Graph, op: Op) -> str:
     """Where the shape is open, a 0 stands for the side of x in its place, counted from the right since iOS 17."""
-    if op.outputs[0].static is not None:
+    declared, shape = op.outputs[0].static, op["shape"]
+    if declared is not None and all(declared):  # of an open x, coremltools declares a 0 as it stands
         return _to_declared(g, op)
-    shape = op["shape"]
     if shape.constant is None:
         aligned = shape.shape == (len(op["x"].shape),)  # else no 0 can be in it that ONNX understands
         return g.add("Reshape", op["x"], _sides(g, shape), allowzero=int(not aligned))
@@ -109,10 +109,17 @@ def _range(g: Graph, op: Op) -> str:
 
 
 def _one_hot(g: Graph, op: Op) -> str:
+    """Compare each index with every place along a new axis; one that is no place is none's."""
+    rank = len(op["indices"].shape)
+    after = rank - op.integer("axis", -1) % (rank + 1)
+    count = g.add("Reshape", g.cast(op["one_hot_vector_size"], np.int32), [])
+    places = g.add("Range", np.array(0, np.int32), count, np.array(1, np.int32))
+    places = g.add("Reshape", places, [-1, *[1] * after])
+    hot = g.add("Equal", g.add("Unsqueeze", op["indices"], [-1 - after]), places)
     kind = carried(op.outputs[0].kind)
-    ends = [op.constant(name, default).reshape(()) for name, default in (("off_value", 0), ("on_value", 1))]
-    depth = g.add("Reshape", g.cast(op["one_hot_vector_size"], np.int64), [1])
-    return g.add("OneHot", op["indices"], depth, np.stack(ends).astype(kind), axis=op.integer("axis", -1))
+    held = np.int32 if kind is np.bool_ else kind  # ONNX Runtime has no Where of truth values
+    on, off = (op.constant(name, at).reshape(()).astype(held) for name, at in (("on_value", 1), ("off_value", 0)))
+    return g.cast(g.add("Where", hot, on, off), kind)
 
 
 def _pad(g: Graph, op: Op) -> str:

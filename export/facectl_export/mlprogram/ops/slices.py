@@ -106,6 +106,8 @@ def _band_part(g: Graph, op: Op) -> str:
     lower, upper = op.integer("lower", -1), op.integer("upper", -1)
     below = np.arange(rows)[:, None] - np.arange(columns)
     band = ((lower < 0) | (below <= lower)) & ((upper < 0) | (-below <= upper))
+    if op["x"].kind == "bool":
+        return g.add("And", op["x"], band)
     return g.add("Where", band, op["x"], np.zeros((), carried(op["x"].kind)))
 
 
