@@ -52,7 +52,7 @@ def _slice_by_size(g: Graph, op: Op) -> str:
     if op["begin"].constant is None:
         if -1 in sizes:
             raise op.unsupported("size -1 from a place that is computed while it runs")
-        begin: Given = g.cast(op["begin"], np.int64)
+        begin: Given = g.add("Mod", g.cast(op["begin"], np.int64), g.add("Shape", op["x"]))  # negative from the end
         return g.add("Slice", op["x"], begin, g.add("Add", begin, sizes), axes)
     starts = op.integers("begin")
     ends = [_END if size == -1 else (start + size or _END) for start, size in zip(starts, sizes, strict=True)]
