@@ -53,7 +53,7 @@ class PrecisionRecipe:
 
 
 _NO_QUANTIZED_CORE_ML = (
-    "Core ML sets the scales of activations by running the model, which only macOS can; take int8-weights"
+    "coremltools sets the scales of activations by running the model, which it does on macOS only; take int8-weights"
 )
 _ORT_DYNAMIC = "ONNX Runtime computes weights-only int8 ten times slower than float on convolutions; take int8"
 _ORT_SPARSE = "ONNX Runtime has no sparse or clustered weights: such a file would be no smaller; take int8"

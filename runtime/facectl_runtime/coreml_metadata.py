@@ -17,7 +17,10 @@ from facectl_runtime.protobuf import fields, opened, text_entry
 
 _MANIFEST, _DATA = "Manifest.json", "Data"
 _DESCRIPTION, _FIRST_KIND, _ML_PROGRAM = 2, 200, 502  # field numbers of Model: from 200 on, what kind of model it is
-_OTHERS = {"a pipeline of models": {200, 201, 202}, "a neural network, Core ML's older kind": {303, 403, 500}}
+_OTHERS = {
+    "a pipeline; save each model of it as a package of its own": {200, 201, 202},
+    "a neural network, Core ML's older kind; convert it again with convert_to='mlprogram'": {303, 403, 500},
+}
 _METADATA = 100  # of ModelDescription
 _USER_DEFINED = 100  # of Metadata
 _KIND = "a Core ML model"
@@ -47,11 +50,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         if not kinds:
             raise ValueError("it has no program")
     if kinds != {_ML_PROGRAM}:
-        what = next((name for name, numbers in _OTHERS.items() if kinds & numbers), "of another kind")
-        raise ModelError(
-            f"{path}: its model is {what}, and only an ML Program can be read; convert it again with "
-            "convert_to='mlprogram'"
-        )
+        what = next((name for name, numbers in _OTHERS.items() if kinds & numbers), "of another kind; export it again")
+        raise ModelError(f"{path}: only an ML Program can be read, and its model is {what}")
     return found
 
 
@@ -107,7 +107,7 @@ def _what_file(path: Path) -> str:
         return f"{error.strerror or error}; give the path of a model"
     if start.startswith(b"PK"):
         return "a zip archive of a package; unzip it, and give the .mlpackage folder in it"
-    return "a file, and a Core ML package is a folder; give the .mlpackage that `facectl export` wrote"
+    return "a file, and a Core ML package is a folder; give the .mlpackage folder"
 
 
 def _item(path: Path, item: _Item) -> PurePosixPath:

@@ -100,7 +100,7 @@ def test_a_model_without_a_program_says_so(tmp_path):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
     made.neuralNetworkClassifier.layers.add(name="old")
     with pytest.raises(
-        ModelError, match=r"zoo\.mlpackage: its model is a neural network, Core ML's older kind.*convert it again"
+        ModelError, match=r"zoo\.mlpackage: only an ML Program can be read, and its model is a neural network, Core ML's older kind; convert it again"
     ):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
 

@@ -21,7 +21,10 @@ def convert(
 
     A package that `facectl export` wrote keeps its labels, resize and accuracy, and leaves only if it still gives the
     answers to its golden images. One of others keeps its inputs and outputs; an image input becomes uint8 pixels.
+    Compressed weights become 32-bit floats.
     """
+    import shlex
+
     import msgspec
 
     from facectl_export.mlprogram.convert import convert
@@ -30,12 +33,15 @@ def convert(
     if json:
         typer.echo(msgspec.json.encode(done).decode())
         return
-    typer.echo(f"{out}: {done.ops} ops, {done.bytes / 1e6:.2f} MB")
+    size = f"{done.bytes / 1e6:.2f} MB" if done.bytes >= 1e5 else f"{done.bytes / 1e3:.1f} kB"
+    typer.echo(f"{out}: {done.ops} ops, {size} (weights in 32 bits)")
     for name, ends in (("takes", done.inputs), ("gives", done.outputs)):
         for end in ends:
             typer.echo(f"  {name} {end.name}: {end.type} {' × '.join(map(str, end.shape)) or 'one value'}")
     if done.replayed is not None:
         typer.echo(f"  golden images: largest |Δ| {done.replayed:.2g}")
-        typer.echo(f"next: facectl predict {out} IMAGE...")
-    elif done.labels:
+        typer.echo(f"next: facectl predict {shlex.quote(str(out))} IMAGE...")
+        return
+    if done.labels:
         typer.echo(f"  labels: {', '.join(done.labels)}")
+    typer.echo("  it carries no golden images, so no answer was compared")

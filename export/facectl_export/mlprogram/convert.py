@@ -1,5 +1,7 @@
 """Conversion of a package to an ONNX file, whole or not at all."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines import coreml as core_ml
 from facectl_runtime.engines import format_of
 from facectl_runtime.engines import onnx as onnx_engine
-from facectl_runtime.errors import GateError, ModelError, UsageError
+from facectl_runtime.errors import FacectlError, GateError, ModelError, UsageError, reason
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.onnx_metadata import graph_digest as onnx_digest
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode, encode
@@ -55,28 +57,53 @@ def convert(package: Path, out: Path, declared_types: bool = False, force: bool 
     `UsageError` for a bad destination, `ModelError` for what is no usable package, and `GateError` where the file does
     not give the answers to the golden images; nothing is then written.
     """
-    if format_of(package) is not core_ml.FORMAT:
-        raise UsageError(f"{package}: only a Core ML package is converted; give an .mlpackage")
-    if out.suffix.lower() != ".onnx":
-        raise UsageError(f"{out}: what is written is ONNX; give a name that ends in .onnx")
-    if out.exists() and not force:
-        raise UsageError(f"{out}: already there; give another name, or --force to replace it")
     spec = _spec(package)
-    program = to_onnx(package, declared_types, answers_alone=spec is not None)
-    with scratch_beside(out) as scratch:
-        new = scratch / out.name
+    with _said_of(out):
+        _check(package, out, force)
+        program = to_onnx(package, declared_types, answers_alone=spec is not None)
+        rounded = ", each value rounded to its declared type" if declared_types else ""
+        program.model.doc_string = f"Converted from {package.name}{rounded}."
         if spec is None and program.labels:
             _add(program.model, LABELS_KEY, msgspec.json.encode(program.labels).decode())
-        new.write_bytes(program.model.SerializeToString())
-        replayed = _sign(new, program.model, spec) if spec else None
-        inputs, outputs = _ends(new)
-        done = Conversion(str(out), program.ops, new.stat().st_size, inputs, outputs, program.labels, replayed)
-        new.replace(out)
+        with scratch_beside(out) as scratch:
+            new = scratch / out.name
+            new.write_bytes(program.model.SerializeToString())
+            replayed = _sign(new, program.model, spec) if spec else None
+            inputs, outputs = _ends(new)
+            done = Conversion(str(out), program.ops, new.stat().st_size, inputs, outputs, program.labels, replayed)
+            new.replace(out)
     return done
 
 
+@contextmanager
+def _said_of(out: Path) -> Iterator[None]:
+    """Say of the destination what the system says of a file that is on its way there."""
+    try:
+        yield
+    except OSError as error:
+        why = f"cannot be written ({error.strerror or reason(error)}); nothing there was changed"
+        raise FacectlError(f"{out}: {why}; make room, or give another place") from error
+
+
+def _check(package: Path, out: Path, force: bool) -> None:
+    """Raise `UsageError` for a place that cannot be written to."""
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"{out}: what is written is ONNX; give a name that ends in .onnx, such as model.onnx")
+    if out.is_dir():
+        raise UsageError(f"{out}: a folder stands there; give another name")
+    if package.resolve() in out.resolve().parents:
+        raise UsageError(f"{out}: it lies in the package that is converted; give a place outside of it")
+    if out.exists() and not force:
+        raise UsageError(f"{out}: already there; give another name, or --force to replace it")
+
+
 def _spec(package: Path) -> ModelSpec | None:
-    """Read a package's spec; None where it has none. Raises `ModelError` for one that was changed since its export."""
+    """Read a package's spec; None where it has none.
+
+    Raises `UsageError` for what is no package, and `ModelError` for one that was changed since its export.
+    """
+    if format_of(package) is not core_ml.FORMAT:
+        raise UsageError(f"{package}: only a Core ML package is converted; give an .mlpackage")
     text = read_metadata(package).get(SPEC_KEY)
     if text is None:
         return None

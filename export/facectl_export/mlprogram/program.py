@@ -104,7 +104,9 @@ class Op:
 
     def unsupported(self, what: str) -> UnsupportedError:
         """Say what is not known, with the place."""
-        return UnsupportedError(f"op {self.type} {self.name!r}: {what}")
+        return UnsupportedError(
+            f"op {self.type} {self.name!r}: {what}; Core ML itself may run it, on a Mac or an iPhone"
+        )
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,11 @@ from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Letterbox, Mo
 NAMED = 100
 """Most classes that are listed by name outside of the table of classes."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
-_INSTALL = {"onnx": "pip install 'facectl[cpu]'", "tflite": "pip install 'facectl[tflite]'"}
+_INSTALL = {
+    "onnx": "pip install 'facectl[cpu]'",
+    "tflite": "pip install 'facectl[tflite]'",
+    "coreml": "pip install 'facectl[cpu,coreml]'",
+}
 
 
 def card(spec: ModelSpec, export: Export, evaluation: Evaluation | None, split: Split, *, people: bool = False) -> str:
@@ -93,14 +97,12 @@ def _listed(labels: Sequence[str]) -> str:
 def _running(spec: ModelSpec, export: Export) -> str:
     lines = []
     for one in export.files:
+        classifies = spec.task == "classify"
+        command = f"facectl predict {one.file} PHOTOGRAPH" if classifies else f"facectl verify {one.file}"
+        how = f"`{command}` after `{_INSTALL[one.format]}`"
         if one.format == "coreml":
-            gives = "`classLabel` and `classLabel_probs`" if spec.task == "classify" else "one MultiArray"
-            how = f"drag it into Xcode; it takes an RGB image and gives {gives}"
-        else:
-            command = (
-                f"facectl predict {one.file} PHOTOGRAPH" if spec.task == "classify" else f"facectl verify {one.file}"
-            )
-            how = f"`{command}` after `{_INSTALL[one.format]}`"
+            gives = "`classLabel` and `classLabel_probs`" if classifies else "one MultiArray"
+            how = f"drag it into Xcode: it takes an RGB image and gives {gives}; elsewhere {how}"
         lines.append((f"`{one.file}`", one.target, how))
     check = (
         "Each carries its labels, its resize and a few images with their answers: `facectl verify FILE` replays them "
@@ -156,9 +158,13 @@ def _files(export: Export) -> str:
     said = "".join(f"\n- {text(remark)}" for remark in remarks(export))
     names = [text(name.replace("\N{NO-BREAK SPACE}", " ")) for name in header]
     table = _table(names, cells, right=range(3, len(header)))
+    times = (
+        f"; times on {text(export.machine)}, an image, one at a time or, of a file of a constant batch, a whole one"
+        if any(one.latency for one in export.files)
+        else ""
+    )
     compared = (
-        f"Against the trained model, on the same {export.n_test} test images; times on {text(export.machine)}, an "
-        "image, one at a time or, of a file of a constant batch, a whole one."
+        f"Against the trained model, on the same {export.n_test} test images{times}."
         if any(one.comparison for one in export.files)
         else "No file could be run where it was exported, so none was compared with the trained model."
     )

@@ -78,7 +78,9 @@ def _files(export: Export) -> Section:
     return Section(
         "files",
         "Every file",
-        f"All figures are of the very file. {brackets} {_TIMES}" if compared else "Nothing here could run these files.",
+        f"All figures are of the very file. {brackets} {_TIMES if any(one.latency for one in export.files) else ''}"
+        if compared
+        else "Nothing here could run these files.",
         html=_UNBROKEN + house.table(header, rows, right=range(3, len(header))),
     )
 

@@ -49,11 +49,10 @@ def remarks(export: Export) -> list[str]:
             base = _fp32(one, export)
             times = f": {one.latency.median:.2f} ms an image, and {base:.2f} as fp32" if one.latency and base else ""
             said.append(f"{one.file} is slower than float on this machine{times}.")
-    if stood_in := [one for one in export.files if one.engine.startswith(REFERENCE)]:
-        were = "was" if len(stood_in) == 1 else "were"
+    if stood_in := next((one.engine for one in export.files if one.engine.startswith(REFERENCE)), None):
         said.append(
-            f"{', '.join(one.file for one in stood_in)} {were} judged by {stood_in[0].engine} in the place of Core ML, "
-            "which is on Apple's systems alone."
+            f"Core ML files were judged by their programs as ONNX Runtime runs them ({stood_in}), rounded as they "
+            "declare: Core ML itself is on Apple's systems alone."
         )
     untried = [one.file for one in export.files if one.gate == "unverified"]
     if untried:

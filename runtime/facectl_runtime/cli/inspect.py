@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from facectl_runtime.cli.options import JsonOption, ModelArgument
+from facectl_runtime.errors import ModelError
 
 if TYPE_CHECKING:
     from facectl_runtime.spec import ModelSpec
 
 
-def inspect(model: ModelArgument, json: JsonOption = False) -> None:
-    """Show what a model says of itself."""
+def inspect(model: ModelArgument, json: JsonOption = False) -> int:
+    """Show what a model says of itself. Exit code 4 where it is not the file that said so."""
     import msgspec
 
     from facectl_runtime.engines import format_of
@@ -26,7 +27,10 @@ def inspect(model: ModelArgument, json: JsonOption = False) -> None:
     else:
         typer.echo(columns(_rows(spec)))
     if not reader.intact(model, spec):
-        typer.echo(f"facectl: {display_name(model)}: this is not the file that its spec was written into", err=True)
+        what = "this is not the file that its spec was written into: damaged, or edited since; copy or export it again"
+        typer.echo(f"facectl: {display_name(model)}: {what}", err=True)
+        return ModelError.exit_code
+    return 0
 
 
 def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:

@@ -19,7 +19,8 @@ RUN, AUTO = "run", "auto"
 _NAMED = 8  # models of a folder that a message names
 _CORE_ML_FORMS = {
     "mlmodelc": "a compiled Core ML model, which may be encrypted too; give the .mlpackage that it was made from",
-    "mlmodel": "a Core ML model of the older kind; convert it again with convert_to='mlprogram'",
+    "mlmodel": "a file out of a Core ML package, or a model of the older kind; give the .mlpackage folder that it lies "
+    "in, or convert it again with convert_to='mlprogram'",
 }
 FORMATS = {"onnx": onnx.FORMAT, "tflite": tflite.FORMAT, "mlpackage": coreml.FORMAT}
 
@@ -30,7 +31,7 @@ def format_of(model: Path, engine: str = AUTO) -> Format:
     Raises `ModelError` for a missing one and a kind that nothing installed can read, `UsageError` for another engine.
     """
     found = _format_of(model)
-    return found if engine == AUTO else found.by(engine)
+    return found if engine == AUTO else found.by(engine, model)
 
 
 def _format_of(model: Path) -> Format:

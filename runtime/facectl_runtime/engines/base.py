@@ -45,11 +45,14 @@ class Format:
     others: Mapping[str, OpenEngine] = field(default_factory=dict)
     """By name, the engines that can be asked for in the place of `engine`."""
 
-    def by(self, engine: str) -> "Format":
+    def by(self, engine: str, path: Path) -> "Format":
         """Give this format with another engine. Raises `UsageError` for a name that is not among `others`."""
+        if not self.others:
+            raise UsageError(
+                f"{path}: it has one engine; --engine and --declared-types are of an .mlpackage: leave them out"
+            )
         if engine not in self.others:
-            known = f"use {' or '.join(self.others)}" if self.others else "this kind of model has one; leave it out"
-            raise UsageError(f"--engine {engine} is not known: {known}")
+            raise UsageError(f"{path}: no engine {engine!r} for it; use {' or '.join(self.others)}")
         return replace(self, engine=self.others[engine])
 
     def intact(self, path: Path, spec: ModelSpec) -> bool:

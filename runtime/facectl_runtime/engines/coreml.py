@@ -16,7 +16,7 @@ CORE_ML, REFERENCE, DECLARED_TYPES = "coreml", "reference", "declared-types"
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a package. Raises `ModelError`."""
-    return spec_in(read_metadata(path), path)
+    return spec_in(read_metadata(path), path, ", or make ONNX of this one with: facectl convert")
 
 
 def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None = None) -> Engine:
@@ -33,7 +33,7 @@ def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None
     other = offered.load()
     if not isinstance(other, Format):
         raise ModelError(f"{offered.reference}: not a facectl Format; install the package that offers it again")
-    return (other.by(engine) if engine else other).engine(path, spec, device)
+    return (other.by(engine, path) if engine else other).engine(path, spec, device)
 
 
 FORMAT = Format(

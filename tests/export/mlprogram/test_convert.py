@@ -15,6 +15,7 @@ from helpers import call
 
 ct = pytest.importorskip("coremltools")
 pytest.importorskip("tf_keras")
+import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from coremltools.converters.mil import Builder as mb  # noqa: E402
 
@@ -35,6 +36,7 @@ def test_an_exported_package_becomes_an_exported_file(package, pixels, photograp
     before, after = (format_of(path).read_spec(path) for path in (package, out))
     assert replace(after, graph_sha256=None) == replace(before, graph_sha256=None)
     assert infer(out, pixels) == pytest.approx(infer(package, pixels), abs=1e-7)
+    assert onnx.load(out).doc_string == "Converted from colours.mlpackage."
     assert call("verify", out).code == 0
     found = json.loads(call("evaluate", out, "--data", photographs, "--json").out)
     assert found["accuracy"] == 1.0
@@ -84,6 +86,21 @@ def test_nothing_is_replaced_unasked(package, tmp_path):
     assert out.read_text() == "mine"
     assert call("convert", package, out, "--force").code == 0
     assert call("verify", out).code == 0
+
+
+def test_a_place_that_cannot_be_written_to_is_named(package, tmp_path):
+    copy = Path(shutil.copytree(package, tmp_path / "net.mlpackage"))
+    (tmp_path / "folder.onnx").mkdir()
+    for out, said in (
+        (copy / "inside.onnx", "it lies in the package that is converted"),
+        (tmp_path / "folder.onnx", "a folder stands there"),
+        (tmp_path / f"{'long' * 70}.onnx", "cannot be written (File name too long); nothing there was changed"),
+    ):
+        ran = call("convert", copy, out, "--force")
+        assert ran.code in (1, 2)
+        assert said in ran.error()
+    assert call("verify", copy).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.onnx", "net.mlpackage"]
 
 
 def test_only_a_package_becomes_onnx_and_nothing_else(package, tmp_path):

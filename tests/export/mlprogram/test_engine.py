@@ -71,7 +71,7 @@ def test_another_kind_of_model_has_one_engine(package, tmp_path):
     for words in (("--engine", "reference"), ("--declared-types",)):
         ran = call("verify", tmp_path / "net.onnx", *words)
         assert ran.code == 2
-        assert "this kind of model has one; leave it out" in ran.error()
+        assert "net.onnx: it has one engine; --engine and --declared-types are of an .mlpackage" in ran.error()
     with pytest.raises(UsageError, match="use coreml or reference or declared-types"):
         format_of(package, "another")
 
