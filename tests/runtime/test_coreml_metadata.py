@@ -99,9 +99,10 @@ def test_a_model_without_a_program_says_so(tmp_path):
     with pytest.raises(ModelError, match=r"damaged one \(it has no program"):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
     made.neuralNetworkClassifier.layers.add(name="old")
-    with pytest.raises(
-        ModelError, match=r"zoo\.mlpackage: only an ML Program can be read, and its model is a neural network, Core ML's older kind; convert it again"
-    ):
+    wanted = (
+        r"zoo\.mlpackage: only an ML Program can be read, .* a neural network, Core ML's older kind; convert it again"
+    )
+    with pytest.raises(ModelError, match=wanted):
         read_metadata(package(tmp_path / "zoo.mlpackage", made))
 
 
