@@ -53,7 +53,7 @@ class Judge:
         cell, path = made.cell, made.path
         try:
             engine = format_of(path, WRITERS[cell.format].judge).open(path, self.spec, CPU)
-        except NoEngineError:  # an op that only Core ML itself knows
+        except NoEngineError:  # an op that only Core ML knows, or nothing that offers an engine
             engine = None
         answered = self._answers(engine, path.name) if engine else None
         compared = self._compare(answered) if answered else None

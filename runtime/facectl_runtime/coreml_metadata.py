@@ -113,9 +113,15 @@ def _what_file(path: Path) -> str:
 def _item(path: Path, item: _Item) -> PurePosixPath:
     """Give an item's place in the package, and hold it to be inside."""
     place = PurePosixPath(item.path)
-    if place.is_absolute() or ".." in place.parts or not place.parts or "\0" in item.path:
+    if leads_away(place):
         raise _damaged(path, f"its {_MANIFEST} points outside of it, at {item.path[:200]!r}")
     return _DATA / place
+
+
+def leads_away(place: PurePosixPath) -> bool:
+    """Tell whether a place that is written down in a package may lie outside of it, on whatever system."""
+    odd = any(mark in part for part in place.parts for mark in "\\:\0")
+    return place.is_absolute() or ".." in place.parts or not place.parts or odd
 
 
 def regular_file(path: Path, name: PurePosixPath) -> Path:

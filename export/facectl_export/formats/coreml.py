@@ -125,11 +125,13 @@ def weights_share(path: Path) -> IntegerShare:
 
 
 def require_packages() -> None:
-    """Raise `MissingExtraError` where coremltools is not installed."""
+    """Raise `MissingExtraError` where a package that exporting needs is not installed: to convert, or to judge."""
     if find_spec("coremltools") is None:
         raise MissingExtraError(
             "exporting to Core ML needs coremltools; install it with: pip install 'facectl[export]' (Linux or macOS)"
         )
+    if find_spec("onnxruntime") is None:
+        raise MissingExtraError("exporting needs onnxruntime; install it with: pip install 'facectl[export,cpu]'")
 
 
 def _traced(model: Any, shape: tuple[int, ...]) -> Any:

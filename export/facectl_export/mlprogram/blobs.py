@@ -34,18 +34,18 @@ _TYPES = {
     13: "uint6",
 }
 NUMPY: dict[str, Any] = {
-    "fp16": np.float16,
-    "fp32": np.float32,
-    "fp64": np.float64,
-    "bool": np.bool_,
-    "int8": np.int8,
-    "int16": np.int16,
-    "int32": np.int32,
-    "int64": np.int64,
-    "uint8": np.uint8,
-    "uint16": np.uint16,
-    "uint32": np.uint32,
-    "uint64": np.uint64,
+    "fp16": np.dtype("<f2"),
+    "fp32": np.dtype("<f4"),
+    "fp64": np.dtype("<f8"),
+    "bool": np.dtype("?"),
+    "int8": np.dtype("i1"),
+    "int16": np.dtype("<i2"),
+    "int32": np.dtype("<i4"),
+    "int64": np.dtype("<i8"),
+    "uint8": np.dtype("u1"),
+    "uint16": np.dtype("<u2"),
+    "uint32": np.dtype("<u4"),
+    "uint64": np.dtype("<u8"),
 }
 """Types of whole bytes."""
 BITS = {"int4": 4, "uint1": 1, "uint2": 2, "uint3": 3, "uint4": 4, "uint6": 6}
@@ -82,17 +82,25 @@ class Blobs:
             raise self._wrong(offset, f"it holds {found}, and the program says {kind}")
         if place + size > len(self._data):
             raise self._wrong(offset, f"its values end at {place + size}, and the file at {len(self._data)}")
-        needed = (count * BITS[kind] + 7) // 8 if kind in BITS else count * np.dtype(NUMPY[kind]).itemsize
-        if size != needed:
-            raise self._wrong(offset, f"it has {size} bytes, and {count} values of {kind} take {needed}")
-        return elements(self._data[place : place + size], kind, count)
+        try:
+            return elements(self._data[place : place + size], kind, count)
+        except ValueError as error:
+            raise self._wrong(offset, str(error)) from error
 
     def _wrong(self, offset: int, what: str) -> Exception:
         return damaged(self._path, "weights", f"an entry at byte {offset}: {what}")
 
 
 def elements(data: npt.NDArray[np.uint8], kind: str, count: int) -> npt.NDArray[Any]:
-    """Give `count` values out of bytes; those of less than a byte are packed from the lowest bit upwards."""
+    """Give `count` values out of bytes; those of less than a byte are packed from the lowest bit upwards.
+
+    Raises `ValueError` where that many values take more bytes or fewer.
+    """
+    if kind not in BITS and kind not in NUMPY:
+        raise ValueError(f"values of type {kind or 'unknown'} are not known")
+    needed = (count * BITS[kind] + 7) // 8 if kind in BITS else count * NUMPY[kind].itemsize
+    if len(data) != needed:
+        raise ValueError(f"{len(data)} bytes, and {count} values of {kind} take {needed}")
     if kind not in BITS:
         whole: npt.NDArray[Any] = data.view(NUMPY[kind])
         return whole

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption
+from facectl_runtime.errors import one_line
 
 
 def convert(
@@ -19,9 +20,9 @@ def convert(
 ) -> None:
     """Turn a Core ML program into ONNX, which runs anywhere.
 
-    A package that `facectl export` wrote keeps its labels, resize and accuracy, and leaves only if it still gives the
-    answers to its golden images. One of others keeps its inputs and outputs; an image input becomes uint8 pixels.
-    Compressed weights become 32-bit floats.
+    A package that `facectl export` wrote keeps its labels, resize and golden images, and leaves only if it still gives
+    the answers to those. One of others keeps its inputs and outputs; an image input becomes uint8 pixels. Compressed
+    weights become 32-bit floats.
     """
     import shlex
 
@@ -34,14 +35,14 @@ def convert(
         typer.echo(msgspec.json.encode(done).decode())
         return
     size = f"{done.bytes / 1e6:.2f} MB" if done.bytes >= 1e5 else f"{done.bytes / 1e3:.1f} kB"
-    typer.echo(f"{out}: {done.ops} ops, {size} (weights in 32 bits)")
+    typer.echo(f"{done.out}: {done.ops} ops, {size} (weights in 32 bits)")
     for name, ends in (("takes", done.inputs), ("gives", done.outputs)):
         for end in ends:
-            typer.echo(f"  {name} {end.name}: {end.type} {' × '.join(map(str, end.shape)) or 'one value'}")
+            typer.echo(one_line(f"  {name} {end.name}: {end.type} {' × '.join(map(str, end.shape)) or 'one value'}"))
     if done.replayed is not None:
         typer.echo(f"  golden images: largest |Δ| {done.replayed:.2g}")
-        typer.echo(f"next: facectl predict {shlex.quote(str(out))} IMAGE...")
+        typer.echo(f"next: facectl predict {shlex.quote(done.out)} IMAGE...")
         return
     if done.labels:
-        typer.echo(f"  labels: {', '.join(done.labels)}")
+        typer.echo(one_line(f"  labels: {', '.join(done.labels)}"))
     typer.echo("  it carries no golden images, so no answer was compared")

@@ -22,6 +22,8 @@ def _affine_dequantize(op: "Op") -> Sequence[Array]:
     """Give scale × (data - zero point), one of each a channel or for all."""
     data = op.constant("quantized_data")
     axis = op.integer("axis", 0)
+    if not -data.ndim <= axis < data.ndim:
+        raise ValueError(f"axis {axis} of {data.ndim} sides")
 
     def along(name: str) -> Array:
         values = op.constant(name)
@@ -62,7 +64,7 @@ def _sparse_to_dense(op: "Op") -> Sequence[Array]:
     mask = op.constant("mask")
     if op.get("shape") is not None:  # iOS 16: a bit for each value
         shape = op.integers("shape")
-        mask = np.unpackbits(mask, bitorder="little", count=math.prod(shape)).reshape(shape)
+        mask = elements(mask, "uint1", math.prod(shape)).reshape(shape)
     return [_spread(op.constant("nonzero_data"), mask)]
 
 

@@ -1,5 +1,6 @@
 """Conversion of a package to an ONNX file, whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from facectl_export.mlprogram.onnx import to_onnx
+from facectl_export.mlprogram.errors import UnsupportedError, damaged
+from facectl_export.mlprogram.onnx import Converted, check_labels, to_onnx
 from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import coreml as core_ml
@@ -17,6 +19,7 @@ from facectl_runtime.engines import onnx as onnx_engine
 from facectl_runtime.errors import FacectlError, GateError, ModelError, UsageError, reason
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.onnx_metadata import graph_digest as onnx_digest
+from facectl_runtime.sources import display_name
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode, encode
 from facectl_runtime.verify import replay
 
@@ -60,19 +63,33 @@ def convert(package: Path, out: Path, declared_types: bool = False, force: bool 
     spec = _spec(package)
     with _said_of(out):
         _check(package, out, force)
-        program = to_onnx(package, declared_types, answers_alone=spec is not None)
-        rounded = ", each value rounded to its declared type" if declared_types else ""
-        program.model.doc_string = f"Converted from {package.name}{rounded}."
-        if spec is None and program.labels:
-            _add(program.model, LABELS_KEY, msgspec.json.encode(program.labels).decode())
-        with scratch_beside(out) as scratch:
-            new = scratch / out.name
-            new.write_bytes(program.model.SerializeToString())
-            replayed = _sign(new, program.model, spec) if spec else None
-            inputs, outputs = _ends(new)
-            done = Conversion(str(out), program.ops, new.stat().st_size, inputs, outputs, program.labels, replayed)
-            new.replace(out)
-    return done
+    program = to_onnx(package, declared_types, answers_alone=spec is not None)
+    rounded = ", each 16-bit float rounded to one" if declared_types else ""
+    program.model.doc_string = f"Converted from {display_name(package.name)}{rounded}."
+    if spec:
+        check_labels(program, spec)
+    elif program.labels:
+        _add(program.model, LABELS_KEY, msgspec.json.encode(program.labels).decode())
+    content = program.content()
+    _check_shapes(program)
+    with _said_of(out), scratch_beside(out) as scratch:
+        new = scratch / out.name
+        new.write_bytes(content)
+        replayed = _sign(new, program, spec) if spec else None
+        inputs, outputs = _ends(package, new)
+        size = new.stat().st_size
+        new.replace(out)
+    return Conversion(display_name(out), program.ops, size, inputs, outputs, program.labels, replayed)
+
+
+def _check_shapes(program: Converted) -> None:
+    """Raise `ModelError` where what a program declares is not what it computes."""
+    import onnx
+
+    try:
+        onnx.shape_inference.infer_shapes(program.model, check_type=True, strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise damaged(program.package, "program", f"it declares another shape than it has: {reason(error)}") from error
 
 
 @contextmanager
@@ -93,7 +110,7 @@ def _check(package: Path, out: Path, force: bool) -> None:
         raise UsageError(f"{out}: a folder stands there; give another name")
     if package.resolve() in out.resolve().parents:
         raise UsageError(f"{out}: it lies in the package that is converted; give a place outside of it")
-    if out.exists() and not force:
+    if os.path.lexists(out) and not force:
         raise UsageError(f"{out}: already there; give another name, or --force to replace it")
 
 
@@ -113,10 +130,14 @@ def _spec(package: Path) -> ModelSpec | None:
     return spec
 
 
-def _sign(file: Path, model: "ModelProto", spec: ModelSpec) -> float | None:
-    """Put the spec into a file, and give by how much it misses the golden answers. Raises `GateError`."""
-    _add(model, SPEC_KEY, encode(replace(spec, graph_sha256=onnx_digest(file))))
-    file.write_bytes(model.SerializeToString())
+def _sign(file: Path, program: Converted, spec: ModelSpec) -> float | None:
+    """Put the spec into a file, and give by how much it misses the golden answers. Raises `GateError`.
+
+    What was measured of the package was not measured of this file, and is left out.
+    """
+    own = replace(spec, graph_sha256=onnx_digest(file), gate=None, metrics=None)
+    _add(program.model, SPEC_KEY, encode(own))
+    file.write_bytes(program.content())
     if spec.golden is None:
         return None
     found = replay(file, Device("cpu"))
@@ -132,9 +153,12 @@ def _add(model: "ModelProto", key: str, value: str) -> None:
     model.metadata_props.add(key=key, value=value)
 
 
-def _ends(file: Path) -> tuple[tuple[End, ...], tuple[End, ...]]:
-    """Load a file, and give what it takes and gives. Raises `ModelError` where ONNX Runtime cannot."""
-    session = onnx_engine.load(file)
+def _ends(package: Path, file: Path) -> tuple[tuple[End, ...], tuple[End, ...]]:
+    """Load a file, and give what it takes and gives. Raises `UnsupportedError` where ONNX Runtime cannot."""
+    try:
+        session = onnx_engine.load(file)
+    except ModelError as error:
+        raise UnsupportedError(f"{package}: ONNX Runtime cannot run its program ({reason(error)})") from error
 
     def ends(nodes: list[Any]) -> tuple[End, ...]:
         return tuple(

@@ -1,39 +1,34 @@
 """Core ML packages as an engine for runtime: by Core ML itself on a Mac, by their program on ONNX Runtime elsewhere."""
 
-import sys
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
-from facectl_export.mlprogram.native import open_core_ml
-from facectl_export.mlprogram.onnx import to_onnx
+from facectl_export.mlprogram.native import is_there, open_core_ml
+from facectl_export.mlprogram.onnx import check_labels, to_onnx
 from facectl_runtime.coreml_metadata import graph_digest
 from facectl_runtime.devices import Device
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.engines.coreml import CORE_ML, DECLARED_TYPES, REFERENCE, read_spec
 from facectl_runtime.engines.onnx import open_session
-from facectl_runtime.errors import ModelError
 from facectl_runtime.spec import ModelSpec
 
 
 def open_reference(path: Path, spec: ModelSpec, device: Device, declared_types: bool = False) -> Engine:
     """Read a package's program, and run it on ONNX Runtime.
 
-    In 32-bit floats; with `declared_types` each value is rounded to the type that the program declares for it, as far
-    as a device may go. Raises `ModelError`, and `DeviceError` where the device asked for is not there.
+    In 32-bit floats; with `declared_types` each value that the program declares to be a 16-bit float is rounded to one.
+    Raises `ModelError`, and `DeviceError` where the device asked for is not there.
     """
     program = to_onnx(path, declared_types, answers_alone=True)
-    if program.labels != spec.labels:
-        raise ModelError(f"{path}: its program names other classes than its spec; export the model again")
-    engine = open_session(path, spec, device, program.model.SerializeToString())
+    check_labels(program, spec)
+    engine = open_session(path, spec, device, program.content())
     how = ", declared types" if declared_types else ""
     return replace(engine, name=f"{REFERENCE}{how} ({engine.name})")
 
 
 def _open_best(path: Path, spec: ModelSpec, device: Device) -> Engine:
-    native = sys.platform == "darwin" and find_spec("coremltools") is not None
-    return (open_core_ml if native else open_reference)(path, spec, device)
+    return (open_core_ml if is_there() else open_reference)(path, spec, device)
 
 
 FORMAT = Format(

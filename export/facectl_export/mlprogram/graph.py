@@ -99,10 +99,14 @@ class Graph:
         return name
 
     def _constant_of(self, value: Value) -> str:
-        assert value.constant is not None, value.name
-        self._constants[value.name] = value.constant.astype(carried(value.kind))
-        self._names[value.name] = value.name
-        return value.name
+        if value.constant is None:
+            raise ValueError(f"{value.name!r} is no value that a graph holds")
+        held = value.constant.astype(carried(value.kind))
+        if held.dtype.kind in "iu" and not np.array_equal(held, value.constant):
+            raise ValueError(f"{value.name!r} has values beyond 32 bits")
+        name = self._names[value.name] = f"{value.name}/constant"
+        self._constants[name] = held
+        return name
 
     def model(
         self, inputs: Sequence[tuple[str, Any, Sequence[Any]]], outputs: Sequence[tuple[str, Any, Sequence[Any]]]

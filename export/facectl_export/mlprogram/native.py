@@ -3,6 +3,8 @@
 import importlib
 import platform
 import sys
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,13 @@ from facectl_runtime.engines.base import Answers, Engine, Pixels, in_batches
 from facectl_runtime.engines.coreml import CORE_ML
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.spec import ModelSpec
+
+
+def is_there() -> bool:
+    """Tell whether this is a Mac whose coremltools reaches Core ML; it does not on every Python that it installs on."""
+    found = find_spec("coremltools") if sys.platform == "darwin" else None
+    places = (found.submodule_search_locations or ()) if found else ()
+    return any(file for place in places for file in Path(place).glob("libcoremlpython*"))
 
 
 def open_core_ml(path: Path, spec: ModelSpec, device: Device) -> Engine:
@@ -28,7 +37,11 @@ def open_core_ml(path: Path, spec: ModelSpec, device: Device) -> Engine:
     tools = _coremltools()
     units = tools.ComputeUnit.CPU_ONLY if device.kind == "cpu" else tools.ComputeUnit.ALL
     try:
-        model = tools.models.MLModel(str(path), compute_units=units)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is raised below
+            model = tools.models.MLModel(str(path), compute_units=units)
+        if model.__proxy__ is None:  # a model that Core ML refuses is made all the same
+            raise RuntimeError(model._framework_error or "it is made for a newer system")
     except Exception as error:  # what Core ML says comes as a RuntimeError, what coremltools says as anything
         raise ModelError(f"{path}: Core ML cannot load it ({reason(error)}); export it again") from error
     run = _Runner(path, model, spec)

@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from facectl_export.mlprogram import constexpr
 from facectl_export.mlprogram.blobs import BITS, NUMPY, Blobs, elements
-from facectl_export.mlprogram.errors import UnsupportedError, damaged
+from facectl_export.mlprogram.errors import UnsupportedError, blamed, damaged
 from facectl_export.mlprogram.schema import COLOURS, TYPES, messages
-from facectl_runtime.coreml_metadata import model_file, read_metadata, regular_file
+from facectl_runtime.coreml_metadata import leads_away, model_file, read_metadata, regular_file
 
+_MOST = 2**28  # a gigabyte of floats: no classifier has a value so large, and a damaged file may say so
 _MODEL_PATH = "@model_path/"  # how the name of a weight file begins
 
 
@@ -46,8 +47,6 @@ class Op:
     inputs: Mapping[str, Sequence[Value]]
     """By parameter; several for a parameter that is a tuple."""
     outputs: Sequence[Value]
-    opset: str
-    """Of the program: `CoreML5` and on, by which some ops differ."""
 
     def __getitem__(self, parameter: str) -> Value:
         """Give the value of a parameter that is always there. Raises `UnsupportedError`."""
@@ -83,6 +82,13 @@ class Op:
     def integers(self, parameter: str, default: Sequence[int] | None = None) -> list[int]:
         """Give a constant vector of integers."""
         return [int(one) for one in self.constant(parameter, default).reshape(-1)]
+
+    def output_shape(self) -> tuple[int, ...]:
+        """Give the shape of the first output, which has to be known beforehand. Raises `UnsupportedError`."""
+        shape = self.outputs[0].static
+        if shape is None:
+            raise self.unsupported("the size of its output is open, and only a fixed one is known")
+        return shape
 
     def flag(self, parameter: str, default: bool = False) -> bool:
         """Give a constant truth value."""
@@ -123,8 +129,6 @@ class Picture:
 class Program:
     """All that runs."""
 
-    version: int
-    """The specification's: 6 for iOS 15, and so on."""
     inputs: Sequence[Value]
     ops: Sequence[Op]
     outputs: Sequence[Value]
@@ -146,7 +150,7 @@ def read_program(package: Path) -> Program:
     for other in description.functions:
         if other.name == name:
             features = list(other.input)
-    return _Reader(package, file).program(function, features, model.specificationVersion)
+    return _Reader(package, file).program(function, features)
 
 
 def _message(file: Path) -> Any:
@@ -168,44 +172,40 @@ class _Reader:
     def __init__(self, package: Path, file: Path) -> None:
         self._package, self._folder = package, PurePosixPath(file.parent.relative_to(package).as_posix())
         self._values: dict[str, Value] = {}
-        self._opset = ""
         self._blobs: Callable[[str], Blobs] = cache(self._open)
 
-    def program(self, function: Any, features: Iterable[Any], version: int) -> Program:
-        self._opset = function.opset
+    def program(self, function: Any, features: Iterable[Any]) -> Program:
         if function.opset not in function.block_specializations:
             raise damaged(self._package, "program", f"it has no block for its opset {function.opset!r}")
         block = function.block_specializations[function.opset]
         inputs = [self._named(given) for given in function.inputs]
         self._values |= {value.name: value for value in inputs}
-        ops = [op for message in block.operations if (op := self._op(message)) is not None]
+        ops = [op for message in block.operations if (op := self._read(message)) is not None]
         outputs = [self._known(name, "the outputs") for name in block.outputs]
         pictures = {one.name: _picture(one.type.imageType) for one in features if one.type.HasField("imageType")}
-        return Program(version, inputs, ops, outputs, pictures)
+        return Program(inputs, ops, outputs, pictures)
+
+    def _read(self, message: Any) -> Op | None:
+        """Read an op; one that is known now, as constants are, becomes a value and no op."""
+        with blamed(self._package, f"{message.type} {message.outputs[0].name if message.outputs else ''!r}"):
+            return self._op(message)
 
     def _op(self, message: Any) -> Op | None:
-        """Read an op; one that is known now, as constants are, becomes a value and no op."""
         name = _text(message.attributes.get("name")) or (message.outputs[0].name if message.outputs else "")
         inputs = {key: self._argument(given, name) for key, given in message.inputs.items()}
         inputs |= {key: [self._value(given, key)] for key, given in message.attributes.items() if key != "name"}
         outputs = [self._named(given) for given in message.outputs]
-        op = Op(message.type, name, inputs, outputs, self._opset)
+        op = Op(message.type, name, inputs, outputs)
         if message.blocks:
             raise op.unsupported("it has control flow, and only straight programs are known")
         if message.type == "const":
             self._keep(outputs, [op.constant("val")])
         elif message.type in constexpr.DENSE:
-            self._keep(outputs, self._dense(op))
+            self._keep(outputs, constexpr.DENSE[op.type](op))
         else:
             self._values |= {value.name: value for value in outputs}
             return op
         return None
-
-    def _dense(self, op: Op) -> Sequence[npt.NDArray[Any]]:
-        try:
-            return constexpr.DENSE[op.type](op)
-        except (ValueError, IndexError) as error:
-            raise damaged(self._package, "program", f"{op.type} {op.name!r}: {error}") from error
 
     def _keep(self, outputs: Sequence[Value], arrays: Sequence[npt.NDArray[Any]]) -> None:
         for value, array in zip(outputs, arrays, strict=True):
@@ -220,7 +220,7 @@ class _Reader:
 
     def _known(self, name: str, where: str) -> Value:
         if name not in self._values:
-            raise damaged(self._package, "program", f"{where} take {name!r}, which nothing gives")
+            raise damaged(self._package, "program", f"{where}: {name!r}, which nothing gives")
         return self._values[name]
 
     def _value(self, value: Any, name: str) -> Value:
@@ -248,19 +248,19 @@ class _Reader:
         if kind not in NUMPY and kind not in BITS:
             raise UnsupportedError(f"{self._package}: {name!r} is a constant of type {kind or 'unknown'}")
         if tensor.HasField("bytes"):
-            data = np.frombuffer(tensor.bytes.values, np.uint8)
-            needed = (count * BITS[kind] + 7) // 8 if kind in BITS else count * np.dtype(NUMPY[kind]).itemsize
-            if len(data) != needed:
-                raise damaged(self._package, "program", f"{name!r} has {len(data)} bytes; {needed} are needed")
-            return elements(data, kind, count)
+            return elements(np.frombuffer(tensor.bytes.values, np.uint8), kind, count)
         for field in ("floats", "ints", "bools", "longInts", "doubles"):
             if tensor.HasField(field):
-                return np.array(getattr(tensor, field).values, NUMPY.get(kind, np.int8))
+                found = np.array(getattr(tensor, field).values)
+                kept = found.astype(NUMPY.get(kind, np.int8))
+                if found.dtype.kind == "i" and not np.array_equal(kept, found):
+                    raise ValueError(f"{name!r} has values beyond {kind}")
+                return kept
         return np.zeros(0, NUMPY.get(kind, np.int8))
 
     def _open(self, name: str) -> Blobs:
         place = PurePosixPath(name.removeprefix(_MODEL_PATH))
-        if not name.startswith(_MODEL_PATH) or place.is_absolute() or ".." in place.parts or "\0" in name:
+        if not name.startswith(_MODEL_PATH) or leads_away(place):
             raise damaged(self._package, "program", f"its weights are said to be outside of it, at {name[:200]!r}")
         return Blobs(regular_file(self._package, self._folder / place))
 
@@ -275,6 +275,10 @@ def _type(message: Any) -> tuple[str, tuple[int | None, ...]]:
         return _type(message.listType.type)[0], ()
     tensor = message.tensorType
     sides = [side.constant.size if side.HasField("constant") else None for side in tensor.dimensions]
+    if math.prod(side or 1 for side in sides) > _MOST:
+        raise UnsupportedError(
+            f"a value of {' × '.join(map(str, sides))} is more than the {_MOST} numbers that are read"
+        )
     return TYPES.get(tensor.dataType, ""), tuple(sides)
 
 

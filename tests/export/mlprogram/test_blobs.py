@@ -72,14 +72,14 @@ DAMAGE = {
     "an unknown type": (lambda data: changed(data, ENTRY + 4, "<I", 99), {}, "holds type 99"),
     "a size beyond the file": (lambda data: changed(data, ENTRY + 8, "<Q", 2**64 - 1), {}, "its values end at"),
     "a place beyond the file": (lambda data: changed(data, ENTRY + 16, "<Q", 2**64 - 1), {}, "its values end at"),
-    "another size": (lambda data: changed(data, ENTRY + 8, "<Q", 8), {}, "has 8 bytes, and 5 values"),
+    "another size": (lambda data: changed(data, ENTRY + 8, "<Q", 8), {}, "8 bytes, and 5 values"),
     "an offset beyond the end": (lambda data: data, {"offset": 2**64 - 1}, "file ends at"),
     "an offset between entries": (lambda data: data, {"offset": ENTRY + 4}, "no entry begins"),
     "another type": (lambda data: data, {"kind": "int16"}, "holds fp16, and the program says int16"),
     "a type that is never stored": (lambda data: data, {"kind": "bool"}, "the program says bool"),
     "text": (lambda data: data, {"kind": "string"}, "the program says string"),
-    "more values": (lambda data: data, {"count": 6}, "has 10 bytes, and 6 values"),
-    "fewer values": (lambda data: data, {"count": 4}, "has 10 bytes, and 4 values"),
+    "more values": (lambda data: data, {"count": 6}, "10 bytes, and 6 values"),
+    "fewer values": (lambda data: data, {"count": 4}, "10 bytes, and 4 values"),
 }
 
 

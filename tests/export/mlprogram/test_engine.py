@@ -104,6 +104,7 @@ class Model:
 
     def __init__(self, path, compute_units):
         self.units, self._program = compute_units, to_onnx(Path(path))
+        self.__proxy__, self._framework_error = object(), None
         self.description = SimpleNamespace(
             input=[SimpleNamespace(name="image")], predictedProbabilitiesName="classLabel_probs", output=[]
         )
@@ -128,6 +129,7 @@ def mac(monkeypatch):
     monkeypatch.setattr(native.sys, "platform", "darwin")
     monkeypatch.setattr(native.platform, "mac_ver", lambda: ("26.1", ("", "", ""), "arm64"))
     monkeypatch.setattr(native, "_coremltools", lambda: tools)
+    monkeypatch.setattr(engine, "is_there", lambda: True)
     return tools
 
 
@@ -149,6 +151,14 @@ def test_what_core_ml_says_of_a_model_is_one_line(package, pixels, mac):
 
     mac.models.MLModel = fail
     with pytest.raises(ModelError, match=r"Core ML cannot load it \(Error compiling model:\)"):
+        opened(package)
+    def refuse(*arguments, **more):
+        made = Model(*arguments, **more)
+        made.__proxy__, made._framework_error = None, RuntimeError("unknown op")
+        return made
+
+    mac.models.MLModel = refuse
+    with pytest.raises(ModelError, match=r"Core ML cannot load it \(unknown op\)"):
         opened(package)
     mac.models.MLModel = type("Failing", (Model,), {"predict": fail})
     with pytest.raises(ModelError, match=r"Core ML fails on it \(Error compiling model:\)"):

@@ -222,6 +222,84 @@ def test_any_damage_to_a_program_is_said_in_one_line(sound, tmp_path_factory, na
     assert "Traceback" not in ran.err
 
 
+def values(message):
+    """Give every tensor constant of a program."""
+    return [
+        value.immediateValue.tensor
+        for op in block(message).operations
+        for value in op.attributes.values()
+        if value.immediateValue.HasField("tensor")
+    ]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_a_program_that_contradicts_itself_is_said_in_one_line(sound, tmp_path_factory, data):
+    """Change one number, word, shape or wire of a program that is read: nothing but a line comes of it."""
+    package = Path(shutil.copytree(sound, tmp_path_factory.mktemp("odd") / "net.mlpackage"))
+
+    def change(message):
+        ops = block(message).operations
+        op = ops[data.draw(st.integers(0, len(ops) - 1))]
+        kind = data.draw(st.sampled_from(["numbers", "sides", "outputs", "inputs", "type", "kind"]))
+        if kind == "numbers":
+            tensor = data.draw(st.sampled_from(range(len(values(message)))))
+            field = getattr(values(message)[tensor], values(message)[tensor].WhichOneof("value")).values
+            if isinstance(field, bytes):
+                return
+            for place in range(len(field)):
+                field[place] = "odd" if isinstance(field[place], str) else data.draw(st.sampled_from([0, 1, 7]))
+            del field[data.draw(st.integers(0, len(field))) :]
+        elif kind == "sides":
+            sides = op.outputs[0].type.tensorType.dimensions
+            for side in sides:
+                side.constant.size = data.draw(st.sampled_from([0, 1, 3, 2**40, 2**64 - 1]))
+            del sides[data.draw(st.integers(0, len(sides))) :]
+        elif kind == "outputs":
+            op.outputs.add().CopyFrom(op.outputs[0]) if data.draw(st.booleans()) else op.ClearField("outputs")
+        elif kind == "inputs" and op.inputs:
+            del op.inputs[data.draw(st.sampled_from(sorted(op.inputs)))]
+        elif kind == "type":
+            op.type = data.draw(st.sampled_from(sorted({*OPS, "classify", "const", "constexpr_lut_to_dense"})))
+        else:
+            op.outputs[0].type.tensorType.dataType = data.draw(st.sampled_from([0, 1, 2, 10, 21, 25, 32, 99]))
+
+    edit(package, change)
+    ran = call("convert", package, package.parent / "out.onnx")
+    assert ran.code in (0, 4), ran.err
+    assert ran.err.count("\n") == (ran.code == 4)
+
+
+def test_packed_weights_that_are_cut_short_are_refused(tmp_path):
+    """They are padded with zeros by numpy, and would be other weights."""
+    table = np.arange(4, dtype=np.float32)
+
+    def build(x):
+        palette = mb.constexpr_lut_to_dense(lut=table, indices=np.zeros(3, np.uint8), shape=np.uint32([3, 4]))
+        return mb.linear(x=x, weight=palette)
+
+    made = save(build, {"x": np.zeros((1, 4), np.float32)}, tmp_path / "net.mlpackage", "iOS16")
+
+    def cut(message):
+        (op,) = [op for op in block(message).operations if op.type == "constexpr_lut_to_dense"]
+        tensor = op.attributes["indices"]
+        tensor.immediateValue.tensor.bytes.values = tensor.immediateValue.tensor.bytes.values[:1]
+        tensor.type.tensorType.dimensions[0].constant.size = 1
+
+    edit(made, cut)
+    refused(made, "1 bytes, and 12 values of uint2 take 3")
+
+
+def test_shapes_that_are_not_those_computed_are_refused(package):
+    def change(message):
+        block(message).operations[-1].outputs[0].type.tensorType.dimensions[3].constant.size = 4
+
+    edit(package, change)
+    ran = call("convert", package, package.parent / "out.onnx")
+    assert ran.code == 4
+    assert "it declares another shape than it has" in ran.error()
+
+
 @pytest.mark.parametrize("ios", mil.VERSIONS)
 @pytest.mark.parametrize("colours", ["RGB", "BGR", "GRAYSCALE"])
 def test_an_image_input_with_scale_and_bias_of_others(tmp_path, ios, colours):

@@ -204,7 +204,7 @@ def test_affine_as_core_ml_does():
 
 
 REFUSED = {
-    "fraction": lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=1.5, scale_factor_width=1.0),
+    "whole factors": lambda x: mb.upsample_nearest_neighbor(x=x, scale_factor_height=1.5, scale_factor_width=1.0),
     "half_pixel_centers": lambda x: mb.upsample_bilinear(x=x, align_corners=True, half_pixel_centers=True),
     "last two sides": lambda x: mb.resize(x=x, shape=[4, 5, 6], resized_dims=np.uint32(3)),
     "sampling_mode": lambda x: mb.resize(

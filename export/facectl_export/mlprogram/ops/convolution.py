@@ -27,9 +27,7 @@ def _conv_transpose(g: Graph, op: Op) -> str:
     strides, dilations = op.integers("strides", ones), op.integers("dilations", ones)
     pad_type = op.word("pad_type", ("valid", "same", "custom"), "valid")
     pad = op.integers("pad", [0] * 2 * len(kernel)) if pad_type == "custom" else [0] * 2 * len(kernel)
-    wanted = op.outputs[0].static
-    if wanted is None:
-        raise op.unsupported("the size of its output is open, and only a fixed one is known")
+    wanted = op.output_shape()
     before, after, more = [], [], []
     for place, side in enumerate(sides):
         whole = (side - 1) * strides[place] + (kernel[place] - 1) * dilations[place] + 1

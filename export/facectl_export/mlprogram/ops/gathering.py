@@ -13,7 +13,7 @@ _MODES = ("update", "add", "sub", "mul", "div", "max", "min")
 def _gather(g: Graph, op: Op) -> str:
     axis, batch = op.integer("axis", 0), op.integer("batch_dims", 0)
     if not batch:
-        return g.add("Gather", op["x"], op["indices"], axis=axis)
+        return g.add("Gather", op["x"], g.cast(op["indices"], np.int64), axis=axis)
     if axis % len(op["x"].shape) != batch:
         raise op.unsupported(f"batch_dims {batch} with axis {axis}; only the axis after the batch is known")
     indices = g.add("Unsqueeze", g.cast(op["indices"], np.int64), [-1])
@@ -21,7 +21,7 @@ def _gather(g: Graph, op: Op) -> str:
 
 
 def _gather_along_axis(g: Graph, op: Op) -> str:
-    return g.add("GatherElements", op["x"], op["indices"], axis=op.integer("axis", 0))
+    return g.add("GatherElements", op["x"], g.cast(op["indices"], np.int64), axis=op.integer("axis", 0))
 
 
 def _gather_nd(g: Graph, op: Op) -> str:

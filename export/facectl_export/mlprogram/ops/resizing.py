@@ -11,6 +11,7 @@ from facectl_export.mlprogram.graph import Given, Graph, Writer
 from facectl_export.mlprogram.program import Op
 
 Array = npt.NDArray[np.float64]
+_LARGEST = 2**26  # entries of a matrix that interpolates: 8192 pixels to as many
 _GRIDS = ("DEFAULT", "STRICT_ALIGN_CORNERS", "ALIGN_CORNERS", "OFFSET_CORNERS", "UNALIGN_CORNERS")
 
 
@@ -45,6 +46,8 @@ def _linear(g: Graph, op: Op, grid: str) -> str:
     if op["x"].kind not in ("fp16", "fp32"):
         raise op.unsupported("how Core ML rounds between integers is not written down")
     (rows, columns), (height, width) = _old_and_new(op)
+    if max(rows * height, columns * width) > _LARGEST:
+        raise op.unsupported(f"{rows} × {columns} to {height} × {width} is more than is interpolated")
     y = g.add("MatMul", _shares(grid, rows, height), op["x"])
     return g.add("MatMul", y, np.ascontiguousarray(_shares(grid, columns, width).T))
 
@@ -58,16 +61,14 @@ def _nearest(g: Graph, op: Op) -> str:
 
 
 def _old_and_new(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    wanted = op.outputs[0].static
-    if wanted is None:
-        raise op.unsupported("the size of its output is open, and only a fixed one is known")
-    return op.shape_of("x")[-2:], wanted[-2:]
+    return op.shape_of("x")[-2:], op.output_shape()[-2:]
 
 
 def _upsample_nearest(g: Graph, op: Op) -> str:
     """Repeat every value; by a fraction, Core ML chooses other values on a GPU than on a CPU."""
-    if any(wanted % size for size, wanted in zip(*_old_and_new(op), strict=True)):
-        raise op.unsupported("it scales by a fraction; whole factors are known")
+    factors = [op.number(f"scale_factor_{side}", 1) for side in ("height", "width")]
+    if any(not factor.is_integer() for factor in factors):
+        raise op.unsupported(f"it scales by {factors[0]:g} and {factors[1]:g}; whole factors are known")
     return _nearest(g, op)
 
 

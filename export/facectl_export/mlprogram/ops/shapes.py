@@ -15,10 +15,7 @@ def _sides(g: Graph, value: Value) -> Given:
 
 def _to_declared(g: Graph, op: Op) -> str:
     """Reshape x to the shape that the program declares for the result, where that is known."""
-    shape = op.outputs[0].static
-    if shape is None:
-        raise op.unsupported("the shape of its output is open, and only a fixed one is known")
-    return g.add("Reshape", op["x"], list(shape), allowzero=1)
+    return g.add("Reshape", op["x"], list(op.output_shape()), allowzero=1)
 
 
 def _reshape(g: Graph, op: Op) -> str:
@@ -59,10 +56,7 @@ def _concat(g: Graph, op: Op) -> str:
         return g.add("Concat", *(_at_least_a_vector(g, value) for value in values), axis=axis)
     rank = len(values[0].shape)
     stacked = _stacked(g, values, axis % rank + 1)
-    shape = op.outputs[0].static
-    if shape is None:
-        raise op.unsupported("the shape of its output is open, and only a fixed one is known")
-    return g.add("Reshape", stacked, list(shape))
+    return g.add("Reshape", stacked, list(op.output_shape()))
 
 
 def _at_least_a_vector(g: Graph, value: Value) -> Given:

@@ -55,7 +55,10 @@ def _slice_by_size(g: Graph, op: Op) -> str:
         begin: Given = g.add("Mod", g.cast(op["begin"], np.int64), g.add("Shape", op["x"]))  # negative from the end
         return g.add("Slice", op["x"], begin, g.add("Add", begin, sizes), axes)
     starts = op.integers("begin")
-    ends = [_END if size == -1 else (start + size or _END) for start, size in zip(starts, sizes, strict=True)]
+    ends = [
+        _END if size == -1 or start < 0 <= start + size else start + size
+        for start, size in zip(starts, sizes, strict=True)
+    ]
     return g.add("Slice", op["x"], starts, ends, axes)
 
 
