@@ -200,3 +200,11 @@ REFUSED = {
 def test_slices_refuse_what_is_not_known(what):
     with pytest.raises(UnsupportedError, match=what):
         outputs(REFUSED[what], {"x": values((2, 3)), "at": np.array([0, 1], np.int32)}, ios="iOS18")
+
+
+@pytest.mark.parametrize("begin", [0, 1, -1])
+def test_a_slice_of_size_0_holds_nothing(begin):
+    x = values((1, 3))
+    part = lambda x: mb.slice_by_size(x=x, begin=[0, begin], size=[1, 0])  # noqa: E731
+    (y,) = outputs(lambda x: mb.concat(values=[part(x), x], axis=1), {"x": x})
+    np.testing.assert_array_equal(y, x)
