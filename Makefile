@@ -23,6 +23,7 @@ types: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/exports.py
 	$(BIN)/python benchmarks/core_ml.py
+	$(BIN)/python benchmarks/core_ml_ops.py
 	$(BIN)/python benchmarks/backbones.py
 	$(BIN)/python benchmarks/shapes.py
 	$(BIN)/python benchmarks/lfw10.py

@@ -40,13 +40,14 @@ NETWORKS = {
     "InceptionV3": ("zoo", PRECISIONS, "zoo", "--backbone", "inception_v3"),
     "FaceNet": ("lfw", PRECISIONS, "lfw10", "--variant", "facenet"),
     "MobileNetV3, from scratch": ("zoo", PRECISIONS, "mobilenet_v3"),
-    "EfficientNet-B0, from scratch": ("zoo", PRECISIONS, "efficientnet_b0"),
     "convnet": ("shapes", PRECISIONS, "shapes"),
 }
 """By name: photographs, precisions, the recipe and options of `facectl train`."""
 FROM_SCRATCH = """
 backbone = "{}"
 weights = "none"
+resize = {{ kind = "squash" }}
+split = {{ test = 0.2, val = 0.15 }}
 stages = [{{ train = "all", optimizer = "adam", rate = 1e-3, epochs = 4, patience = 4 }}]
 """
 """The recipe of a network whose weights are not wanted: it need not be good to be compared with itself."""
@@ -88,7 +89,7 @@ def measure(photographs: str, precisions: str, *train: str) -> dict[str, Any]:
         else:
             data = test_data(photographs)
         recipe, *options = train
-        if recipe in ("mobilenet_v3", "efficientnet_b0"):
+        if recipe == "mobilenet_v3":
             (own := Path(folder, f"{recipe}.toml")).write_text(FROM_SCRATCH.format(recipe), encoding="utf-8")
             recipe = str(own)
         facectl("train", recipe, *options, "--data", data, "--out", run, "--no-report", "--quiet")

@@ -85,6 +85,22 @@ def test_gather_nd(data, shape, taken):
     np.testing.assert_array_equal(y, tf.gather_nd(given["x"], indices, batch_dims=batch))
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32"])
+def test_gather_at_places_of_every_type(dtype):
+    x = values((3, 4))
+
+    def build(x, indices):
+        indices = mb.cast(x=indices, dtype=dtype)
+        at = mb.gather_nd(x=x, indices=mb.slice_by_size(x=indices, begin=[0, 0], size=[-1, 2]))
+        return mb.gather(x=x, indices=indices), mb.gather_along_axis(x=x, indices=indices), at
+
+    indices = np.array([[2, 0, 1, 2], [1, 1, 0, 2]], np.int32)
+    rows, along, at = outputs(build, {"x": x, "indices": indices})
+    np.testing.assert_array_equal(rows, tf.gather(x, indices))
+    np.testing.assert_array_equal(along, np.take_along_axis(x, indices, 0))
+    np.testing.assert_array_equal(at, tf.gather_nd(x, indices[:, :2]))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @EXAMPLES
 @given(data=st.data(), shape=SHAPES)
@@ -242,3 +258,17 @@ REFUSED = {
 def test_gathering_refuses_what_is_not_written_down(what):
     with pytest.raises(UnsupportedError, match=what):
         outputs(REFUSED[what], {"x": values((2, 3, 4))}, without=["mode"] if "no mode" in what else [])
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((7,), 0), ((2, 7), 1), ((7, 3), -2)])
+def test_scatter_of_a_matrix_of_indices(shape, axis):
+    data, indices = values(shape), np.int32([[4, 0, 6], [1, 5, 2]])
+    place = axis % len(shape)
+    updates = values((*shape[:place], 2, 3, *shape[place + 1 :]), seed=1)
+    (y,) = outputs(
+        lambda data, updates: mb.scatter(data=data, indices=indices, updates=updates, axis=axis, mode="add"),
+        {"data": data, "updates": updates},
+    )
+    wanted = data.copy()
+    np.add.at(wanted, (*[slice(None)] * place, indices), updates)
+    np.testing.assert_allclose(y, wanted, atol=1e-6)

@@ -33,7 +33,10 @@ def _scatter(g: Graph, op: Op) -> str:
     rank = len(op["data"].shape)
     axis = op.integer("axis", 0) % rank
     perm = [axis, *(other for other in range(rank) if other != axis)]
-    data, updates = (g.add("Transpose", op[name], perm=perm) for name in ("data", "updates"))
+    data = g.add("Transpose", op["data"], perm=perm)
+    places = range(axis, axis + len(op["indices"].shape))  # which sides of the updates the indices are
+    others = (side for side in range(len(op["updates"].shape)) if side not in places)
+    updates = g.add("Transpose", op["updates"], perm=[*places, *others])
     indices = g.add("Unsqueeze", g.cast(op["indices"], np.int64), [-1])
     put = _put(g, op, "ScatterND", data, indices, updates)
     return g.add("Transpose", put, perm=[perm.index(place) for place in range(rank)])
