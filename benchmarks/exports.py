@@ -137,7 +137,9 @@ def _pooled_row(exports: list[dict[str, Any]], kind: str, precision: str) -> dic
     before = np.arange(n) < lost
     drop, low, high = paired_drop(before, (np.arange(n) >= lost) & (np.arange(n) < lost + won))
     ratios = [
-        row["latency"]["median"] / base["latency"]["median"] for row, base in zip(rows, floats, strict=True) if base
+        row["latency"]["median"] / base["latency"]["median"]
+        for row, base in zip(rows, floats, strict=True)
+        if base and row["latency"] and base["latency"]  # Core ML files have none off the Mac
     ]
     share = rows[0]["integer"]
     return {

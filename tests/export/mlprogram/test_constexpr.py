@@ -2,6 +2,7 @@
 
 import math
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -217,20 +218,25 @@ COMPRESS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_network_that_coremltools_compresses(way, tmp_path):
-    """By one step after the other; every step has to add a kind of op that this reader makes dense."""
-    ios, steps = WAYS[way]
+@cache
+def network(ios):
+    """Give a network whose weights are not compressed yet."""
+    target = getattr(ct.target, ios)
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 8, 6, 6))], opset_version=getattr(ct.target, ios))
-    def network(x):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 8, 6, 6))], opset_version=target)
+    def program(x):
         y = mb.conv(x=x, weight=values((16, 8, 3, 3)), bias=values(16, 1), pad_type="same")
         y = mb.reshape(x=mb.reduce_mean(x=mb.relu(x=y), axes=[2, 3]), shape=[1, 16])
         return mb.linear(x=y, weight=values((24, 16), 2), bias=values(24, 3))
 
-    model = ct.convert(
-        network, minimum_deployment_target=getattr(ct.target, ios), compute_precision=ct.precision.FLOAT32
-    )
+    return ct.convert(program, minimum_deployment_target=target, compute_precision=ct.precision.FLOAT32)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_network_that_coremltools_compresses(way, tmp_path):
+    """By one step after the other."""
+    ios, steps = WAYS[way]
+    model = network(ios)
     for place, step in enumerate(steps):
         config = cto.OptimizationConfig(global_config=step)
         model = COMPRESS[type(step)](model, config, **({"joint_compression": True} if place else {}))

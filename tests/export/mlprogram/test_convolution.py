@@ -82,7 +82,7 @@ def flipped(x):
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("pad_type", ["valid", "same", "same_lower", "custom"])
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_conv(pad_type, rank, data):
     groups, c_in, c_out, kernel, strides, dilations, more, biased = data.draw(convolutions(rank))
@@ -123,7 +123,7 @@ def test_conv_of_a_weight_that_is_computed():
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("shaped", [False, True])
 @pytest.mark.parametrize("pad_type", ["valid", "same", "custom"])
-@settings(max_examples=8, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_conv_transpose(pad_type, shaped, rank, data):
     """A given output_shape is one of those that a convolution makes the input's size of."""

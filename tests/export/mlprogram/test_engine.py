@@ -152,6 +152,7 @@ def test_what_core_ml_says_of_a_model_is_one_line(package, pixels, mac):
     mac.models.MLModel = fail
     with pytest.raises(ModelError, match=r"Core ML cannot load it \(Error compiling model:\)"):
         opened(package)
+
     def refuse(*arguments, **more):
         made = Model(*arguments, **more)
         made.__proxy__, made._framework_error = None, RuntimeError("unknown op")
