@@ -107,11 +107,11 @@ def _file(name: str, row: dict[str, Any]) -> str:
 
 
 def _cells(name: str, row: dict[str, Any]) -> tuple[str, str, str, str, str]:
-    """Give file, top-1, drop, agreement and size; of a file that nothing here runs, its size alone."""
+    """Give file, top-1, drop, agreement and size; of a file that was not compared in that run, its size alone."""
     kind, precision = name.split()
     file, size = f"{FORMATS[kind]} {precision}", f"{row['bytes'] / 1e6:.2f}"
     if "top1" not in row:
-        return file, row["gate"], "", "", size
+        return file, "in the table below", "", "", size
     low, high = row["drop_interval"]
     drop = f"{100 * row['drop']:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}]"
     return file, f"{row['top1']:.4f}", drop, f"{row['agreement']:.4f}", size

@@ -596,7 +596,7 @@ def test_the_table_of_files_says_which_there_can_be(facectl):
         (["--quantize", "int4"], "'int4' is not known; did you mean 'int8'?; use fp32, fp16, int8"),
         (["--quantize", "fp32,,int8"], "'' is not known"),
         (["--format", "onx"], "'onx' is not known; did you mean 'onnx'?; use onnx, tflite, coreml or all"),
-        (["--format", "coreml", "--quantize", "int8"], "there is no such file (Core ML sets the scales"),
+        (["--format", "coreml", "--quantize", "int8"], "there is no such file (coremltools sets the scales"),
         (["--format", "onnx", "--quantize", "fp32,int8-weights"], "--format onnx --quantize int8-weights: there is no"),
         (["--calibrate", "kl"], "'kl' is not known; use auto, minmax, percentile, entropy"),
         (["--batch", "0"], "--batch '0': use a number of images"),
