@@ -14,20 +14,17 @@ _OPTIONAL, _REPEATED, _MESSAGE = 1, 3, 11
 # By message: each field's number and type; `*` before a type means repeated, `%` a map from text to it.
 _MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Model": {
-        "specificationVersion": (1, "int32"),
         "description": (2, "ModelDescription"),
         "mlProgram": (502, "Program"),
     },
     "ModelDescription": {
         "input": (1, "*FeatureDescription"),
-        "output": (10, "*FeatureDescription"),
         "functions": (20, "*FunctionDescription"),
         "defaultFunctionName": (21, "string"),
     },
     "FunctionDescription": {
         "name": (1, "string"),
         "input": (2, "*FeatureDescription"),
-        "output": (3, "*FeatureDescription"),
     },
     "FeatureDescription": {"name": (1, "string"), "type": (3, "FeatureType")},
     "FeatureType": {"imageType": (4, "ImageFeatureType")},
