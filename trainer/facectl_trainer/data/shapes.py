@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from facectl_runtime.errors import MissingExtraError, UsageError
-from facectl_runtime.files import scratch_beside, swap_in
+from facectl_runtime.errors import MissingExtraError
 from facectl_runtime.labelled import Part
+from facectl_trainer.data.tree import check_new, new_folder
 
 KINDS = ("ellipse", "rectangle")
 SIDE = 160  # of a picture, in pixels
@@ -28,14 +28,12 @@ def write_shapes(out: Path, count: int, seed: int, advance: Callable[[int], None
     The same seed gives the same pictures. Raises `UsageError` where `out` exists, and `MissingExtraError` without
     scikit-learn.
     """
-    if out.exists():
-        raise UsageError(f"{out}: already there; give another --to")
+    check_new(out)
     photographs = _photographs()
     random = np.random.default_rng(seed)
     train, val = round(0.6 * count), round(0.15 * count)
     counts: dict[Part, int] = {"train": train, "val": val, "test": count - train - val}
-    with scratch_beside(out) as scratch:
-        folder = scratch / out.name
+    with new_folder(out) as folder:
         for part, strip in _STRIPS.items():
             for kind in KINDS:
                 (folder / part / kind).mkdir(parents=True)
@@ -43,7 +41,6 @@ def write_shapes(out: Path, count: int, seed: int, advance: Callable[[int], None
                     picture = _draw(_crop(photographs, strip, random), kind, random)
                     picture.save(folder / part / kind / f"{number:04}.png")
                     advance(1)
-        swap_in(folder, out)
 
 
 def _photographs() -> list[Image.Image]:

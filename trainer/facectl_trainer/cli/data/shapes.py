@@ -1,4 +1,4 @@
-"""`facectl data`."""
+"""`facectl data shapes`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +7,7 @@ import typer
 
 from facectl_runtime.cli.options import QuietOption
 
-app = typer.Typer(
-    help="Make folders of photographs to train on.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
-)
 
-
-@app.callback()
-def data() -> None:
-    """Make folders of photographs to train on."""
-
-
-@app.command()
 def shapes(
     to: Annotated[Path, typer.Option(help="The folder to make, with train, val and test in it.")],
     count: Annotated[int, typer.Option(min=20, help="Pictures of each kind.")] = 1000,

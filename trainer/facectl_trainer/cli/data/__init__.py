@@ -1,0 +1,18 @@
+"""`facectl data`: one module a command."""
+
+import typer
+
+from facectl_trainer.cli.data.shapes import shapes
+
+app = typer.Typer(
+    help="Make folders of photographs that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.command()(shapes)
+
+
+@app.callback()
+def data() -> None:
+    """Make folders of photographs that can be trusted, and change nothing that is there."""
