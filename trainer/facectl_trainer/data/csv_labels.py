@@ -1,15 +1,15 @@
 """Labels from a table: one row an image, one column its file, one its class."""
 
 import csv
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from facectl_runtime.errors import UsageError, did_you_mean, one_line, reason
 from facectl_runtime.labelled import Image
-from facectl_runtime.sources import display_name, images_below
+from facectl_runtime.sources import display_name
+from facectl_trainer.data.files_below import FilesBelow
 
 _FILE = "file filename file_name path filepath file_path image image_path image_name img photo photograph picture"
 FILE_COLUMNS = (*_FILE.split(), "image_id", "id", "name")
@@ -17,26 +17,30 @@ FILE_COLUMNS = (*_FILE.split(), "image_id", "id", "name")
 LABEL_COLUMNS = ("class", "label", "category", "target", "class_name", "label_name")
 MAX_BYTES = 64 * 2**20  # of a table: a million rows
 _DELIMITERS = ",;\t"
-_MISSING = "not in the table"
+NOT_IN_TABLE = "not in the table"
+"""Why an image is left out that no row names."""
 
 _Rows = list[tuple[str, str]]
 """File and label, as they stand in the table."""
 
 
-def read_labels(data: Path, table: Path) -> tuple[list[Image], dict[str, str]]:
+def read_labels(
+    data: Path, table: Path, file_column: str | None = None, label_column: str | None = None
+) -> tuple[list[Image], dict[str, str]]:
     """Give (images sorted by path, {file or name in the table: why it is left out}).
 
     A file may be named by its path below `data` or by the end of it, with or without its suffix; a name that fits two
     files is left out, as is a file under two labels. A row that stands there twice counts once, and is said. The order
-    of the rows makes no difference. Encoding: UTF-8; between columns: comma, semicolon or tab.
+    of the rows makes no difference. Encoding: UTF-8; between columns: comma, semicolon or tab. Columns that are not
+    named are told by `FILE_COLUMNS` and `LABEL_COLUMNS`.
 
     Raises `UsageError` where the table or the folder cannot be read, where the columns cannot be told, and where no
     row is left.
     """
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder; give the one in which the images of {table} lie")
-    rows, left_out = _rows(table)
-    known = _Files(data)
+    rows, left_out = _rows(table, file_column, label_column)
+    known = FilesBelow(data)
     labels: dict[Path, list[str]] = defaultdict(list)
     for name, label in rows:
         found = known.find(name)
@@ -51,7 +55,7 @@ def read_labels(data: Path, table: Path) -> tuple[list[Image], dict[str, str]]:
         if len(set(labels[path])) == 1 and labels[path][0]:
             images.append(Image(str(path), labels[path][0]))
     if not images:
-        given = {name: why for name, why in left_out.items() if why != _MISSING} or left_out
+        given = {name: why for name, why in left_out.items() if why != NOT_IN_TABLE} or left_out
         there = f"; images are called such as {one_line(display_name(known.paths[0]))[:100]}" if known.paths else ""
         raise UsageError(f"{table}: no row names an image below {data}: {describe(given)}{there}")
     return sorted(images, key=lambda image: image.path), left_out
@@ -67,7 +71,7 @@ def describe(left_out: Mapping[str, str], most: int = 3) -> str:
 def _why_not(labels: Sequence[str]) -> str | None:
     different = sorted(set(labels))
     if not labels:
-        return _MISSING
+        return NOT_IN_TABLE
     if different == [""]:
         return "no label"
     if len(different) > 1:
@@ -75,48 +79,10 @@ def _why_not(labels: Sequence[str]) -> str | None:
     return None
 
 
-class _Files:
-    """The images below a folder, found by the end of their path."""
-
-    def __init__(self, data: Path) -> None:
-        self.paths = [path.relative_to(data) for path in images_below(data, _refuse)]
-        self._suffixed: dict[str, list[Path]] = defaultdict(list)
-        self._bare: dict[str, list[Path]] = defaultdict(list)
-        for path in self.paths:
-            for index, name in ((self._suffixed, path), (self._bare, path.with_suffix(""))):
-                parts = ("", *_plain(str(name)).split("/"))
-                for start in range(len(parts)):  # the whole path begins with a slash
-                    index["/".join(parts[start:])].append(path)
-
-    def find(self, name: str) -> Path | str:
-        """Give the file's path below the folder, or why it is none."""
-        asked = PurePosixPath(_plain(name))
-        if not asked.parts:
-            return "no file name"
-        if ".." in asked.parts or asked.is_absolute() or PureWindowsPath(name).is_absolute():
-            return "leads out of the data folder"
-        for index in (self._suffixed, self._bare):  # of the files a.jpg and a.jpg.png, a.jpg is the first
-            whole, fitting = index.get(f"/{asked}", []), index.get(str(asked), [])
-            if len(whole) == 1 or len(fitting) == 1:
-                return (whole or fitting)[0]
-            if fitting:
-                return f"fits {len(fitting)} files, {' and '.join(map(display_name, sorted(fitting)[:2]))}"
-        return "no such image"
-
-
-def _plain(name: str) -> str:
-    """Write a path in one way: macOS takes accents apart, and Windows has its own separator."""
-    return unicodedata.normalize("NFC", name).replace("\\", "/")
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
-
-
-def _rows(table: Path) -> tuple[_Rows, dict[str, str]]:
+def _rows(table: Path, file_column: str | None, label_column: str | None) -> tuple[_Rows, dict[str, str]]:
     """Give (file and label of each row, {file: why} of the rows that are no rows)."""
     header, rest = _read(table)
-    file, label = _columns(table, header)
+    file, label = _columns(table, header, file_column, label_column)
     rows: _Rows = []
     left_out = {}
     for fields in rest:
@@ -168,21 +134,66 @@ def _text(table: Path) -> str:
     return text
 
 
-def _columns(table: Path, header: Sequence[str]) -> tuple[int, int]:
-    """Tell the column of files and that of labels by their names."""
-    names = [name.casefold().replace(" ", "_") for name in header]
-    there = ", ".join(one_line(name)[:40] or "(no name)" for name in header[:12]) + (", …" if len(header) > 12 else "")
-    known = f"name the columns in its first line; a class may be called {', '.join(LABEL_COLUMNS)}"
-    labels = [index for index, name in enumerate(names) if name in LABEL_COLUMNS]
+def _columns(table: Path, header: Sequence[str], file: str | None, label: str | None) -> tuple[int, int]:
+    """Give the places of the column of files and that of labels: those named, or else told by their names."""
+    named_file = None if file is None else _named(table, header, file)
+    named_label = None if label is None else _named(table, header, label)
+    label_at = _label_column(table, header, named_file) if named_label is None else named_label
+    file_at = _file_column(table, header, label_at) if named_file is None else named_file
+    if file_at == label_at:
+        raise UsageError(
+            f"{table}: the column {header[file_at]!r} cannot hold both files and classes; name two columns"
+        )
+    return file_at, label_at
+
+
+def _named(table: Path, header: Sequence[str], name: str) -> int:
+    """Find a column that is asked for by its name, in whatever case."""
+    asked = name.strip()
+    exact = [index for index, there in enumerate(header) if there == asked]
+    fitting = exact or [index for index, there in enumerate(header) if there.casefold() == asked.casefold()]
+    if not fitting:
+        meant = did_you_mean(asked, header)
+        raise UsageError(f"{table}: no column {asked!r} among {_shown(header)}{meant or '; name one of these'}")
+    if len(fitting) > 1:
+        raise UsageError(f"{table}: {len(fitting)} columns are called {asked!r}; rename all but one")
+    return fitting[0]
+
+
+def _label_column(table: Path, header: Sequence[str], taken: int | None) -> int:
+    """Tell the column of labels by its name; `taken` is known to be another."""
+    names = _names(header)
+    known = (
+        f"name the columns in its first line; a class may be called {', '.join(LABEL_COLUMNS)}, or what --label-column "
+        "of facectl data from-csv says"
+    )
+    labels = [index for index, name in enumerate(names) if name in LABEL_COLUMNS and index != taken]
     if not labels:
         meant = "".join(sorted({did_you_mean(name, LABEL_COLUMNS) for name in names[:12]})[-1:])
-        raise UsageError(f"{table}: no column of classes among {there}{meant}; {known}")
+        raise UsageError(f"{table}: no column of classes among {_shown(header)}{meant}; {known}")
     if len(labels) > 1:
-        raise UsageError(f"{table}: more than one column of classes among {there}; leave one of these names; {known}")
-    files = [index for wanted in FILE_COLUMNS for index, name in enumerate(names) if name == wanted]
-    files = files or [index for index in range(len(names)) if index != labels[0]]
+        raise UsageError(
+            f"{table}: more than one column of classes among {_shown(header)}; leave one of these names; {known}"
+        )
+    return labels[0]
+
+
+def _file_column(table: Path, header: Sequence[str], label: int) -> int:
+    """Tell the column of files by its name, or take the first that is not that of labels."""
+    names = _names(header)
+    others = [index for index in range(len(names)) if index != label]
+    files = [index for wanted in FILE_COLUMNS for index in others if names[index] == wanted] or others
     if not files:
-        raise UsageError(f"{table}: no column of files beside {there}; one may be called {', '.join(FILE_COLUMNS)}")
+        known = ", ".join(FILE_COLUMNS)
+        raise UsageError(f"{table}: no column of files beside {_shown(header)}; one may be called {known}")
     if names.count(names[files[0]]) > 1:
         raise UsageError(f"{table}: two columns are called {header[files[0]]!r}; rename one")
-    return files[0], labels[0]
+    return files[0]
+
+
+def _names(header: Sequence[str]) -> list[str]:
+    return [name.casefold().replace(" ", "_") for name in header]
+
+
+def _shown(header: Sequence[str]) -> str:
+    return ", ".join(one_line(name)[:40] or "(no name)" for name in header[:12]) + (", …" if len(header) > 12 else "")
