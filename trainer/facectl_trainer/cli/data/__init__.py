@@ -2,6 +2,7 @@
 
 import typer
 
+from facectl_trainer.cli.data.csv import from_csv
 from facectl_trainer.cli.data.shapes import shapes
 
 app = typer.Typer(
@@ -10,6 +11,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.command()(from_csv)
 app.command()(shapes)
 
 

@@ -1,0 +1,88 @@
+"""`facectl data from-csv`."""
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facectl_runtime.cli.options import JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    from facectl_trainer.data.from_csv import Arranged
+
+INCOMPLETE = 3
+
+
+def from_csv(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A CSV with a row an image, such as ID,Class.")],
+    images: Annotated[Path, typer.Option(help="The folder in which the images lie.")],
+    to: Annotated[Path, typer.Option(help="The folder to make, with a folder a class in it.")],
+    file_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of files. [default: told by its name]")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of classes. [default: told by its name]")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(metavar="A,B", help="Only these classes.")] = None,
+    per_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|TRAIN,TEST|TRAIN,VAL,TEST",
+            help="Exactly so many different images of each class; several numbers make parts that share none.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of --per-class: the same seed takes the same images.")] = 0,
+    link: Annotated[bool, typer.Option("--link", help="Symbolic links instead of copies.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Make class folders of a table of labels and a folder of images.
+
+    Exit code 3 where rows of the table could not be used.
+    """
+    from facectl_runtime.progress import progress
+    from facectl_trainer.data.from_csv import Choice, Table, arrange, parse_per_class
+
+    numbers = () if per_class is None else parse_per_class(per_class)
+    chosen = [] if classes is None else [name.strip() for name in classes.split(",")]
+    made = arrange(
+        Table(table, images, file_column, label_column),
+        to,
+        Choice(chosen, numbers, seed),
+        link,
+        partial(progress, quiet=quiet),
+    )
+    _warn(made)
+    typer.echo(_json(made, to) if json else _text(made, to))
+    return 0 if made.complete else INCOMPLETE
+
+
+def _warn(made: "Arranged") -> None:
+    from facectl_runtime.errors import one_line
+    from facectl_trainer.data.csv_labels import describe
+
+    for label, folder in made.renamed.items():
+        typer.echo(f"class {one_line(label)[:100]}: its folder is {folder}", err=True)
+    if made.left_out:
+        typer.echo(f"left out: {len(made.left_out):,}: {describe(made.left_out, most=10)}", err=True)
+
+
+def _json(made: "Arranged", to: Path) -> str:
+    import msgspec
+
+    counts = made.counts if len(made.counts) > 1 else made.counts[""]
+    plain = {"to": str(to), "images": counts, "renamed": made.renamed, "left_out": made.left_out}
+    return msgspec.json.encode(plain).decode()
+
+
+def _text(made: "Arranged", to: Path) -> str:
+    from facectl_runtime.errors import one_line
+
+    lines = []
+    for part, counts in made.counts.items():
+        some = ", ".join(f"{one_line(label)[:40]} {count:,}" for label, count in list(counts.items())[:12])
+        more = f", and {len(counts) - 12:,} more" if len(counts) > 12 else ""
+        lines.append(f"{to / part}: {sum(counts.values()):,} images of {len(counts):,} classes: {some}{more}")
+    first = to if len(made.counts) != 2 else to / "train"
+    return "\n".join([*lines, f"{to} is ready; next: facectl train zoo --data {first}"])

@@ -1,0 +1,30 @@
+"""The contents of images as their SHA-256, by which copies are told."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from facectl_runtime.labelled import content_hash
+from facectl_runtime.sources import display_name
+
+
+def contents(root: Path, paths: Iterable[str], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
+    """Give ({path below `root`: SHA-256}, {path: why it has none}); `advance` is told of each."""
+    hashes, left_out = {}, {}
+    for path in paths:
+        if why := why_unreadable(root / path):
+            left_out[display_name(path)] = why
+        else:
+            hashes[path] = content_hash(root / path)
+        advance(1)
+    return hashes, left_out
+
+
+def why_unreadable(path: Path) -> str | None:
+    """Say why a file cannot be read at all, or None where it can. What its bytes mean is not looked at."""
+    try:
+        if not path.is_file():
+            return "is not a file, or a link to nothing; give an image file"
+        with path.open("rb") as file:
+            return None if file.read(1) else "is empty (0 bytes); give an image file"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}; check its permissions"
