@@ -3,6 +3,7 @@
 import typer
 
 from facectl_trainer.cli.data.csv import from_csv
+from facectl_trainer.cli.data.fetch import fetch
 from facectl_trainer.cli.data.shapes import shapes
 
 app = typer.Typer(
@@ -12,6 +13,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(from_csv)
+app.command()(fetch)
 app.command()(shapes)
 
 
