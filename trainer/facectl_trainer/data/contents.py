@@ -1,10 +1,14 @@
 """The contents of images as their SHA-256, by which copies are told."""
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from facectl_runtime.labelled import content_hash
 from facectl_runtime.sources import display_name
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
+"""Shows how far a work has come: given its name and its steps."""
 
 
 def contents(root: Path, paths: Iterable[str], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:

@@ -2,23 +2,20 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError, did_you_mean, one_line
 from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
-from facectl_trainer.data.contents import contents, why_unreadable
+from facectl_trainer.data.contents import Progress, contents, why_unreadable
 from facectl_trainer.data.csv_labels import NOT_IN_TABLE, describe, read_labels
 from facectl_trainer.data.names import Names
 from facectl_trainer.data.select import balanced
 from facectl_trainer.data.split import conflicts
 from facectl_trainer.data.tree import check_new, folder_name, new_folder, place
 
-Progress = Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
-"""Shows how far a work has come: given its name and its steps."""
 Parts = dict[str, list[Image]]
 """Part (empty where there is one alone) → its images."""
 _PARTS = {1: ("",), 2: ("train", "test"), 3: ("train", "val", "test")}

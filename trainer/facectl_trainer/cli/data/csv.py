@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
+from facectl_runtime.errors import ImageError
 
 if TYPE_CHECKING:
     from facectl_trainer.data.from_csv import Arranged
-
-INCOMPLETE = 3
 
 
 def from_csv(
@@ -55,7 +54,7 @@ def from_csv(
     )
     _warn(made)
     typer.echo(_json(made, to) if json else _text(made, to))
-    return 0 if made.complete else INCOMPLETE
+    return 0 if made.complete else ImageError.exit_code
 
 
 def _warn(made: "Arranged") -> None:
