@@ -11,7 +11,7 @@ from functools import lru_cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -72,21 +72,41 @@ warnings.filterwarnings("ignore", module=r"PIL\.(Image|\w+ImagePlugin)$")
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else Python prints the errors that Pillow logs
 
 
+class Header(NamedTuple):
+    """What a picture file says of its pixels before they are decoded."""
+
+    format: str
+    mode: str
+    """Pillow's name of the kind of pixels, such as RGB, L, P, CMYK, I;16."""
+    transparent: bool
+    width: int
+    height: int
+    """In pixels, as they are stored: before it is turned upright."""
+    orientation: int
+    """EXIF, 1 to 8; 1 of a TIFF, which Pillow turns by itself."""
+
+
 def decode(source: Path | bytes, spec: InputSpec | None = None) -> Image.Image:
     """Read a picture: its first frame, upright, in sRGB, transparency on white, mode RGB.
 
     With `spec`, a JPEG may come at 1/2, 1/4 or 1/8 of its size, so use the result for that `spec` alone. Raises
     `ImageError` whatever the file holds.
     """
+    return decode_with_header(source, spec)[0]
+
+
+def decode_with_header(source: Path | bytes, spec: InputSpec | None = None) -> tuple[Image.Image, Header]:
+    """Read a picture as `decode` does, and what its file says of itself. Raises `ImageError`."""
     data = source if isinstance(source, bytes) else read(source)
     try:
         image = _open(data)
+        stored = (image.format or "", image.mode, image.has_transparency_data, *image.size)
         if spec is not None:
             _reduce_jpeg(image, spec)
         image.load()
         if (orientation := _orientation(image)) > 1:
             image = image.transpose(_TURNS[orientation])
-        return _to_rgb(image)
+        return _to_rgb(image), Header(*stored, orientation)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:

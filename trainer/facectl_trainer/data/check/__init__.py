@@ -1,0 +1,1 @@
+"""Whether a folder of photographs can be trusted: scan → near → findings → what is shown, and a cleaned copy."""

@@ -1,0 +1,103 @@
+"""Whether two small pictures show the same, up to a crop, a change of size, of brightness and of contrast.
+
+One is laid onto the other by least squares (Lucas & Kanade 1981): shift and scale in each direction, gain and offset
+of the grey levels, at half the size and then at the whole. What is then left of the variance says how alike they are.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from facectl_trainer.data.check.perceptual import CROPS, Thumbnails, interpolation
+
+Values = npt.NDArray[np.float32]
+
+_COARSE, _FINE = 3, 3  # steps at half the size, and at the whole
+_HOPELESS = 0.6  # likeness at half the size below which no finer look is taken
+_SHIFT, _SCALE = 0.25, 1.25  # most, in halves of the side; most and, inverted, least
+_NOISE = 16.0  # variance in grey levels²; below it a picture is as good as blank, and any two are alike
+
+_STARTS: Values = np.array(
+    [
+        (0, 1, 0, 1),
+        *(((1 - part) * (2 * left - 1), part, (1 - part) * (2 * top - 1), part) for part, top, left in CROPS),
+    ],
+    np.float32,
+)
+"""Where a fit may begin: the whole, and the views by which a pair is found."""
+
+
+def likeness(first: Thumbnails, second: Thumbnails) -> Values:
+    """Give for N pairs of pictures (N × SIDE × SIDE) the share of variance that they have in common: at most 1.
+
+    Either may be a crop of the other.
+    """
+    a, b = first.astype(np.float32), second.astype(np.float32)
+    alike: Values = np.maximum(_within(a, b), _within(b, a))
+    return alike
+
+
+def _within(a: Values, b: Values) -> Values:
+    """Give how alike they are if `b` is `a`, or a crop of it."""
+    small_a, small_b = _halved(a), _halved(b)
+    begun = np.stack([_explained(small_a, small_b, np.tile(start, (len(a), 1))) for start in _STARTS])
+    places, result = _fit(small_a, small_b, _STARTS[begun.argmax(axis=0)], _COARSE)
+    if (hopeful := np.flatnonzero(result >= _HOPELESS)).size:
+        result[hopeful] = _fit(a[hopeful], b[hopeful], places[hopeful], _FINE)[1]
+    return result
+
+
+def _halved(pictures: Values) -> Values:
+    n, side, _ = pictures.shape
+    half: Values = pictures.reshape(n, side // 2, 2, side // 2, 2).mean(axis=(2, 4))
+    return half
+
+
+def _fit(a: Values, b: Values, places: Values, steps: int) -> tuple[Values, Values]:
+    """Lay `a` onto `b`. Gives (N × 4: shift and scale across, shift and scale down; N: the likeness)."""
+    for _ in range(steps):
+        laid, inside, x = _lay(a, places)
+        down, across = np.gradient(laid, axis=(1, 2))
+        moves = [across, across * x, down, down * x[:, None], laid, np.ones_like(laid)]
+        solved = _solve(np.stack([move * inside for move in moves], -1), b * inside)
+        gain = np.where(np.abs(solved[:, 4]) < 0.2, 0.2, solved[:, 4])
+        step = solved[:, :4] / gain[:, None] * (2 / a.shape[1])  # from pixels to halves of the side
+        places = places + step.clip(-0.15, 0.15)
+        places = np.clip(places, [-_SHIFT, 1 / _SCALE, -_SHIFT, 1 / _SCALE], [_SHIFT, _SCALE, _SHIFT, _SCALE])
+        places = places.astype(np.float32)
+    return places, _explained(a, b, places)
+
+
+def _explained(a: Values, b: Values, places: Values) -> Values:
+    """Give the share of the variance of `b`, where `a` covers it, that `a` explains by gain and offset."""
+    laid, inside, _ = _lay(a, places)
+    greys = np.stack([laid * inside, inside], -1)
+    solved = _solve(greys, b * inside)
+    rest = (b * inside - (greys @ solved[:, None, :, None])[..., 0]) ** 2
+    covered = inside.sum(axis=(1, 2))
+    mean = (b * inside).sum(axis=(1, 2)) / covered
+    variance = (((b - mean[:, None, None]) * inside) ** 2).sum(axis=(1, 2))
+    result: Values = 1 - rest.sum(axis=(1, 2)) / np.maximum(variance, covered * _NOISE)
+    return result
+
+
+def _lay(a: Values, places: Values) -> tuple[Values, Values, Values]:
+    """Give `a` as it lies at `places`, which of its pixels lie inside (0 or 1), and the pixels' places from -1 to 1."""
+    side = a.shape[1]
+    x = ((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32)
+    across, down = (
+        (places[:, k, None] + places[:, k + 1, None] * x + 1) / 2 * side - 0.5 for k in (0, 2)
+    )  # in pixels of `a`
+    rows, columns = interpolation(down, side), interpolation(across, side)
+    laid: Values = np.matmul(np.matmul(rows, a), columns.transpose(0, 2, 1))
+    within = [(positions > -0.5) & (positions < side - 0.5) for positions in (down, across)]
+    return laid, (within[0][:, :, None] & within[1][:, None, :]).astype(np.float32), x
+
+
+def _solve(columns: npt.NDArray[np.float32], wanted: Values) -> Values:
+    """Give the least squares solution of each of N systems: N × side × side × K and N × side × side → N × K."""
+    n, count = len(columns), columns.shape[-1]
+    flat, right = columns.reshape(n, -1, count), wanted.reshape(n, -1, 1)
+    turned = flat.transpose(0, 2, 1)
+    damping = np.float32(1e-3 * flat.shape[1]) * np.eye(count, dtype=np.float32)  # where a picture is blank
+    result: Values = np.linalg.solve(turned @ flat + damping, turned @ right)[..., 0]
+    return result

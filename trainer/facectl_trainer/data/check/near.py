@@ -1,0 +1,101 @@
+"""Pictures that show the same: found by their hashes, confirmed by laying one onto the other, and put into groups."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from facectl_trainer.data.check.align import likeness
+from facectl_trainer.data.check.perceptual import Numbers, Thumbnails, candidates, hashes, is_near, mirrored, views
+
+LEAST = 0.9
+"""Likeness from which two pictures count as one. Of 1,500 aligned faces (UTKFace), different people reach 0.88."""
+_TOGETHER = 512  # pairs laid onto one another at a time
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of one."""
+
+    first: int
+    second: int
+    likeness: float
+    """From `LEAST` to 1."""
+    mirrored: bool
+    """Whether one is the mirror image of the other."""
+
+
+class Groups:
+    """Things that belong together, by number: those joined, and those joined to them."""
+
+    def __init__(self, n: int) -> None:
+        self._leads_to = list(range(n))
+
+    def of(self, number: int) -> int:
+        """Give the number that stands for a thing's group: its least."""
+        while (above := self._leads_to[number]) != number:
+            self._leads_to[number] = number = self._leads_to[above]
+        return number
+
+    def join(self, first: int, second: int) -> None:
+        """Put two things, and all that is with them, together."""
+        low, high = sorted((self.of(first), self.of(second)))
+        self._leads_to[high] = low
+
+    def several(self) -> list[list[int]]:
+        """Give the groups of more than one, in order."""
+        members: dict[int, list[int]] = {}
+        for number in range(len(self._leads_to)):
+            members.setdefault(self.of(number), []).append(number)
+        return [group for group in members.values() if len(group) > 1]
+
+
+def near_duplicates(thumbnails: Thumbnails, advance: Callable[[float], None]) -> list[Pair]:
+    """Find what shows the same among N pictures (N × SIDE × SIDE): saved again, resized, cropped, lit, mirrored.
+
+    Gives enough pairs to join each group, not every pair of it. `advance` is told of how many more pictures have been
+    compared with all others.
+    """
+    plain, seen_as = hashes(thumbnails), views(thumbnails)
+    joined, pairs = Groups(len(thumbnails)), []
+    for turned in (False, True):
+        found = candidates(mirrored(plain) if turned else plain, seen_as, lambda count: advance(count / 2))
+        for first, second in _batches(found, joined):
+            one = thumbnails[first][:, :, ::-1] if turned else thumbnails[first]
+            alike = likeness(one, thumbnails[second])
+            for place in np.flatnonzero(alike >= LEAST):
+                i, j = int(first[place]), int(second[place])
+                joined.join(i, j)
+                pairs.append(Pair(i, j, min(1.0, float(alike[place])), turned))
+    return pairs
+
+
+def nearest(thumbnail: Thumbnails, others: Thumbnails) -> int | None:
+    """Say which of N other pictures shows the same as this one (SIDE × SIDE): the one most like it, or none."""
+    best: tuple[float, int | None] = (LEAST, None)
+    for one in np.stack([thumbnail, thumbnail[:, ::-1]])[:, None]:
+        near = is_near(hashes(one), views(others)).any(axis=0) | is_near(views(one), hashes(others)).any(axis=0)
+        if (places := np.flatnonzero(near)).size:
+            alike = likeness(np.repeat(one, len(places), axis=0), others[places])
+            best = max(best, (float(alike.max()), int(places[alike.argmax()])), key=lambda pair: pair[0])
+    return best[1]
+
+
+def _batches(found: Iterable[tuple[Numbers, Numbers]], joined: Groups) -> Iterator[tuple[Numbers, Numbers]]:
+    """Collect candidates, without those that are known to belong together by then: the last batch has joined some."""
+    waiting: dict[tuple[int, int], None] = {}
+
+    def batch() -> Iterator[tuple[Numbers, Numbers]]:
+        apart = [pair for pair in waiting if joined.of(pair[0]) != joined.of(pair[1])]
+        waiting.clear()
+        if apart:
+            first, second = np.array(apart, np.intp).T
+            yield first, second
+
+    for first, second in found:
+        for i, j in zip(first.tolist(), second.tolist(), strict=True):
+            if joined.of(i) != joined.of(j):
+                waiting[min(i, j), max(i, j)] = None
+                if len(waiting) == _TOGETHER:
+                    yield from batch()
+    yield from batch()

@@ -1,0 +1,124 @@
+"""Each photograph looked at once, on every core: whether it can be read, its content, its kind, its sharpness."""
+
+import hashlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from facectl_runtime.devices import usable_cores
+from facectl_runtime.errors import FacectlError, ImageError
+from facectl_runtime.image import Header, decode_with_header, read
+from facectl_runtime.spec import InputSpec, Squash
+from facectl_trainer.data.check.blur import blur
+from facectl_trainer.data.check.perceptual import SIDE, Thumbnails, thumbnail
+from facectl_trainer.pixels import room
+
+_SPEC = InputSpec(width=256, height=256, resize=Squash())
+"""JPEGs of more than three times this are decoded at reduced scale: what is looked at is smaller still."""
+_CHUNK = 32  # photographs that a process is given at a time
+
+
+class Look(NamedTuple):
+    """What was seen of one photograph."""
+
+    sha256: str
+    """Of the file's bytes."""
+    header: Header
+    blur: float
+    """From 0 (sharp) to 1."""
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Give width and height in pixels as people see it."""
+        size = (self.header.width, self.header.height)
+        return (size[1], size[0]) if self.header.orientation >= 5 else size
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """Photographs that could be read, and those that could not."""
+
+    looks: dict[str, Look]
+    """By path."""
+    thumbnails: Thumbnails
+    """N × SIDE × SIDE, in the order of `looks`."""
+    errors: dict[str, str]
+    """Path → why."""
+
+
+def scan(root: Path, paths: Sequence[str], advance: Callable[[int], None]) -> Scanned:
+    """Look at each photograph below `root`; some 2 kB of each are kept. `advance` is told of how many were looked at.
+
+    Raises `FacectlError` where a process that reads is ended from outside, as for want of memory.
+    """
+    looks: dict[str, Look] = {}
+    errors: dict[str, str] = {}
+    thumbnails = room((len(paths), SIDE, SIDE), np.uint8)
+    some = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
+    with _everywhere(len(some)) as each:
+        for chunk, (seen, small) in zip(some, each([[root / path for path in chunk] for chunk in some]), strict=True):
+            thumbnails[len(looks) : len(looks) + len(small)] = small
+            looks |= {path: one for path, one in zip(chunk, seen, strict=True) if isinstance(one, Look)}
+            errors |= {path: one for path, one in zip(chunk, seen, strict=True) if isinstance(one, str)}
+            advance(len(chunk))
+    return Scanned(looks, thumbnails[: len(looks)], errors)
+
+
+def look(data: bytes) -> tuple[Look, Thumbnails]:
+    """Look at one photograph, given as the bytes of its file. Raises `ImageError`."""
+    image, header = decode_with_header(data, _SPEC)
+    green = image.getchannel("G")  # stands for grey, of which it is three fifths, and costs a third
+    return Look(hashlib.sha256(data).hexdigest(), header, round(blur(green), 3)), thumbnail(green)
+
+
+_Seen = tuple[list[Look | str], Thumbnails]
+
+
+def _look_at(paths: Sequence[Path]) -> _Seen:
+    """Look at some photographs: in place of one that cannot be read stands why, and no thumbnail."""
+    seen: list[Look | str] = []
+    thumbnails = []
+    for path in paths:
+        try:
+            one, small = look(read(path))
+            thumbnails.append(small)
+            seen.append(one)
+        except ImageError as error:
+            seen.append(str(error))
+        except MemoryError:
+            seen.append("takes more memory than this machine has; scale it down")
+    return seen, np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE), np.uint8)
+
+
+_Each = Callable[[Sequence[Sequence[Path]]], Iterator[_Seen]]
+
+
+@contextmanager
+def _everywhere(chunks: int) -> Iterator[_Each]:
+    """Give a function that looks at chunks in order: in processes, which Python keeps busier than threads."""
+    if chunks <= 2:
+        yield lambda some: map(_look_at, some)
+        return
+    # Spawned: a fork of a process with threads, such as the progress bar's, may hang.
+    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"), _leave_interrupts)
+    try:
+        yield lambda some: pool.map(_look_at, some)
+    except BrokenProcessPool as error:
+        raise FacectlError(
+            "a process that reads photographs was ended from outside, perhaps for want of memory; close other programs "
+            "and check again"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _leave_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process takes it and ends the others
