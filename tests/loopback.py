@@ -2,10 +2,20 @@
 
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer, made by a test."""
+
+    body: bytes = b""
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass
@@ -15,6 +25,8 @@ class Site:
     address: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
     """By path, such as `/net.h5`."""
+    routes: dict[str, Callable[[dict[str, str]], Reply]] = field(default_factory=dict)
+    """By path, what gives the answer to a query."""
     ranges: bool = True
     validator: tuple[str, str] | None = ("ETag", '"one"')
     cuts: list[int] = field(default_factory=list)
@@ -27,6 +39,8 @@ class Site:
     """What an answer waits for in its middle."""
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """Path and `Range` of each request."""
+    agents: set[str] = field(default_factory=set)
+    """Of all requests."""
 
     def put(self, path: str, content: bytes) -> str:
         """Offer a file, and give its address."""
@@ -47,11 +61,17 @@ class Site:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms between its head and its body
     site: Site
 
     def do_GET(self) -> None:
         site, wanted = self.site, self.headers.get("Range")
         site.asked.append((self.path, wanted))
+        site.agents.add(self.headers.get("User-Agent", ""))
+        parts = urlsplit(self.path)
+        if parts.path in site.routes and not site.statuses:
+            reply = site.routes[parts.path](dict(parse_qsl(parts.query)))
+            return self._send(reply.status, reply.body, *reply.headers)
         content = site.files.get(self.path)
         status = site.statuses.pop(0) if site.statuses else 404 if content is None else 200
         if status != 200 or content is None:
@@ -84,6 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
         if site.chunked and cut is None:
             self.wfile.write(b"0\r\n\r\n")
         self.close_connection = cut is not None
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # who asked has had enough
+            super().handle()
 
     def log_message(self, *_: object) -> None:
         pass

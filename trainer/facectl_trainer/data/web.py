@@ -1,9 +1,12 @@
-"""What every download of photographs shares: a session that says who asks."""
+"""What every download of photographs shares: a session that says who asks, and answers of bounded length."""
 
+import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from facectl_runtime import __version__
-from facectl_runtime.errors import MissingExtraError
+from facectl_runtime.errors import FacectlError, MissingExtraError
+from facectl_trainer.transfer import CHUNK, BrokenError, host
 
 if TYPE_CHECKING:
     import requests
@@ -11,6 +14,12 @@ if TYPE_CHECKING:
 AGENT = f"facectl/{__version__}"
 REDIRECTS = 5
 """Most of them in a row."""
+LONGEST = 120.0
+"""Seconds that one answer may take: a server that sends a byte now and then is never silent."""
+
+
+class TooLongError(FacectlError):
+    """An answer has more bytes than are taken."""
 
 
 def open_session() -> "requests.Session":
@@ -23,3 +32,27 @@ def open_session() -> "requests.Session":
     session.headers["User-Agent"] = AGENT
     session.max_redirects = REDIRECTS
     return session
+
+
+def receive(answer: "requests.Response", limit: int) -> bytes:
+    """Give the body of a streamed answer.
+
+    Raises `TooLongError` past `limit` bytes, `BrokenError` where it takes too long, and what requests raises.
+    """
+    content, end = bytearray(), time.monotonic() + LONGEST
+    for chunk in answer.iter_content(CHUNK):
+        content += chunk
+        if len(content) > limit:
+            raise TooLongError(f"{host(answer.url)}: sends more than the {limit} bytes that are allowed")
+        if time.monotonic() > end:
+            raise BrokenError(f"{host(answer.url)}: takes more than {LONGEST:.0f} s")
+    return bytes(content)
+
+
+def is_web_address(url: str) -> bool:
+    """Say whether an address is one of `http` or `https`, with a host."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False

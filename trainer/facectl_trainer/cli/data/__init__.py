@@ -4,6 +4,7 @@ import typer
 
 from facectl_trainer.cli.data.csv import from_csv
 from facectl_trainer.cli.data.fetch import fetch
+from facectl_trainer.cli.data.search import search
 from facectl_trainer.cli.data.shapes import shapes
 from facectl_trainer.cli.data.triplets import triplets
 
@@ -15,6 +16,7 @@ app = typer.Typer(
 )
 app.command()(from_csv)
 app.command()(fetch)
+app.command()(search)
 app.command()(shapes)
 app.command()(triplets)
 
