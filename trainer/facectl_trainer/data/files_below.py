@@ -4,11 +4,12 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, one_line
 from facectl_runtime.sources import display_name, images_below
 
 Index = dict[str, list[Path]]
 """The end of a path → the files whose path ends so; a whole path begins with a slash."""
+_DEEPEST = 256  # parts of a path from elsewhere that are compared
 
 
 class FilesBelow:
@@ -51,7 +52,7 @@ class FilesBelow:
             return "no file name"
         if ".." in parts:
             return "leads out of the data folder"
-        for start in range(len(parts)):
+        for start in range(max(0, len(parts) - _DEEPEST), len(parts)):
             if found := _fitting(self._suffixed, "/".join(parts[start:])):
                 return found if isinstance(found, str) else (found, len(parts) - start)
         return "no such image"
@@ -63,7 +64,8 @@ def _fitting(index: Index, asked: str) -> Path | str | None:
     if len(whole) == 1 or len(fitting) == 1:
         return (whole or fitting)[0]
     if fitting:
-        return f"fits {len(fitting)} files, {' and '.join(map(display_name, sorted(fitting)[:2]))}"
+        some = " and ".join(one_line(display_name(path)) for path in sorted(fitting)[:2])
+        return f"fits {len(fitting)} files, {some}"
     return None
 
 

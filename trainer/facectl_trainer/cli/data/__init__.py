@@ -7,6 +7,7 @@ from facectl_trainer.cli.data.fetch import fetch
 from facectl_trainer.cli.data.search import search
 from facectl_trainer.cli.data.shapes import shapes
 from facectl_trainer.cli.data.triplets import triplets
+from facectl_trainer.cli.data.vott import from_vott
 
 app = typer.Typer(
     help="Make folders of photographs that can be trusted.",
@@ -15,6 +16,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(from_csv)
+app.command()(from_vott)
 app.command()(fetch)
 app.command()(search)
 app.command()(shapes)
