@@ -4,7 +4,9 @@ import hashlib
 import io
 import os
 import tarfile
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -221,11 +223,12 @@ def test_a_server_that_has_lost_it(refused, offer, site):
     assert refused() == "lfw was not fetched: 127.0.0.1: answers 404 Not Found; its page is http://page"
 
 
-def test_what_is_there_is_left_alone(refused, offer, site, tmp_path):
+def test_what_is_there_is_left_alone(refused, facectl, offer, site, tmp_path):
     offer(tgz(MEMBERS))
     (tmp_path / "lfw").mkdir()
     (tmp_path / "lfw" / "mine.txt").write_text("precious")
     assert "already there; give another --to" in refused(2, left=["lfw"])
+    assert facectl("data", "fetch", "lfw", "--to", tmp_path / "lfw").error()  # and nothing else
     assert site.asked == []
     assert (tmp_path / "lfw" / "mine.txt").read_text() == "precious"
 
@@ -270,6 +273,22 @@ def test_interrupted_while_unpacking(refused, facectl, offer, site, monkeypatch,
         assert refused(130, left=["lfw.set.tgz.part", "lfw.set.tgz.part.tag"]) == "interrupted"
     assert facectl("data", "fetch", "lfw", "--to", tmp_path / "lfw", "--quiet").code == 0
     assert len(site.asked) == 1  # the archive was whole
+
+
+def test_two_at_once(offer, site, tmp_path):
+    wanted = offer(tgz(MEMBERS))
+    site.pause = threading.Event()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(fetching.fetch, wanted, tmp_path / "lfw", quiet=True)
+        while not site.asked:
+            assert not first.done(), first.result()
+        second = pool.submit(fetching.fetch, wanted, tmp_path / "lfw", quiet=True)
+        with pytest.raises(TimeoutError):
+            second.result(0.2)
+        site.pause.set()
+        assert first.result(30) == second.result(30) == fetching.Fetched(3, 2)
+    assert len(site.asked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["lfw"]
 
 
 def test_a_full_disk_while_unpacking(refused, offer, monkeypatch):

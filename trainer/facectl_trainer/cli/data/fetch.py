@@ -29,6 +29,7 @@ def fetch(
 
     from facectl_trainer.data.fetch import fetch as fetch_set
     from facectl_trainer.data.public_sets import PUBLIC_SETS, public_set
+    from facectl_trainer.data.tree import check_new
 
     if list_:
         rows = [_about(found) for found in PUBLIC_SETS.values()]
@@ -39,6 +40,7 @@ def fetch(
     wanted = public_set(name)
     if to is None:
         raise UsageError(f"--to is missing: give the folder to make, such as --to photos/{name}")
+    check_new(to.expanduser())  # before the terms, so that a refusal is one line
     typer.echo(f"{wanted.title}\n  source: {wanted.page}\n  terms: {wanted.terms}", err=True)
     done = fetch_set(wanted, to.expanduser(), quiet)
     if json:
