@@ -220,8 +220,11 @@ def test_a_picture_under_two_classes_is_in_no_part(made, images, tmp_path):
 @pytest.mark.parametrize(
     ("numbers", "said"),
     [
-        ("11", "class MIDDLE has 9 different images, and 11 are asked for; ask for at most 9"),
-        ("8,2", "class MIDDLE has 9 different images, and 8 + 2 = 10 are asked for; ask for at most 9 together"),
+        ("11", "class MIDDLE has 9 different images of its own, and 11 are asked for; ask for at most 9"),
+        (
+            "8,2",
+            "class MIDDLE has 9 different images of its own, and 8 + 2 = 10 are asked for; ask for at most 9 together",
+        ),
         ("0", "each 1 or more"),
         ("4,", "TRAIN,TEST"),
         ("1,2,3,4", "TRAIN,VAL,TEST"),

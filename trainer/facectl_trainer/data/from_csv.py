@@ -143,8 +143,8 @@ def _check_enough(different: Mapping[str, int], per_class: Sequence[int]) -> Non
         asked = f"{' + '.join(map(str, per_class))} = {total}" if several else str(total)
         do = f"ask for at most {most}{' together' if several else ''}" if most >= len(per_class) else "add some"
         raise UsageError(
-            f"--per-class: class {one_line(least)[:100]} has {most} different images, and {asked} are asked for; {do}, "
-            "or keep other classes alone with --classes"
+            f"--per-class: class {one_line(least)[:100]} has {most} different images of its own, and {asked} are asked "
+            f"for; {do}, or keep other classes alone with --classes"
         )
 
 
