@@ -2,6 +2,7 @@
 
 import typer
 
+from facectl_trainer.cli.data.check import check
 from facectl_trainer.cli.data.csv import from_csv
 from facectl_trainer.cli.data.fetch import fetch
 from facectl_trainer.cli.data.search import search
@@ -15,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+app.command()(check)
 app.command()(from_csv)
 app.command()(from_vott)
 app.command()(fetch)

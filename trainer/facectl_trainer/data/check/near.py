@@ -42,22 +42,15 @@ class Groups:
         low, high = sorted((self.of(first), self.of(second)))
         self._leads_to[high] = low
 
-    def several(self) -> list[list[int]]:
-        """Give the groups of more than one, in order."""
-        members: dict[int, list[int]] = {}
-        for number in range(len(self._leads_to)):
-            members.setdefault(self.of(number), []).append(number)
-        return [group for group in members.values() if len(group) > 1]
 
-
-def near_duplicates(thumbnails: Thumbnails, advance: Callable[[float], None]) -> list[Pair]:
+def near_duplicates(thumbnails: Thumbnails, joined: Groups, advance: Callable[[float], None]) -> list[Pair]:
     """Find what shows the same among N pictures (N × SIDE × SIDE): saved again, resized, cropped, lit, mirrored.
 
-    Gives enough pairs to join each group, not every pair of it. `advance` is told of how many more pictures have been
-    compared with all others.
+    `joined` groups copies, which are not compared, and is joined further. Gives enough pairs for that, not every pair
+    of a group. `advance` is told of how many more pictures have been compared with all others.
     """
     plain, seen_as = hashes(thumbnails), views(thumbnails)
-    joined, pairs = Groups(len(thumbnails)), []
+    pairs = []
     for turned in (False, True):
         found = candidates(mirrored(plain) if turned else plain, seen_as, lambda count: advance(count / 2))
         for first, second in _batches(found, joined):
