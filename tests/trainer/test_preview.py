@@ -5,10 +5,12 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 
+from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_trainer import augment, preview
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
 from facectl_trainer.recipe import load_recipe
+from facectl_trainer.train import Job
 
 pytest.importorskip("tf_keras")
 
@@ -67,8 +69,9 @@ def test_changes_that_no_stage_uses_are_not_shown(tmp_path, draw_classes):
     _, recipe = load_recipe("shapes")
     unused = replace(recipe, stages=tuple(replace(stage, augment=False) for stage in recipe.stages))
     with pytest.raises(UsageError, match="nothing to preview"):
-        preview.preview_data(data, unused, 0, png, quiet=True)
-    preview.preview_data(data, replace(unused, copies=CopiesPlan(flip=True)), 0, png, quiet=True)
+        preview.preview_data(Job("shapes", unused, data, tmp_path / "run", Device("cpu")), png, quiet=True)
+    copied = replace(unused, copies=CopiesPlan(flip=True))
+    preview.preview_data(Job("shapes", copied, data, tmp_path / "run", Device("cpu")), png, quiet=True)
     assert cells(png, recipe.side).shape[:2] == (2, 2)
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, content_hash, presplit
+from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, presplit, read_split
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
+from facectl_trainer.data.contents import contents
 from facectl_trainer.data.csv_labels import read_labels
 from facectl_trainer.data.select import balanced, most_photographed
 from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
@@ -27,7 +28,7 @@ class Gathered:
     left_out: dict[str, str]
     """Path → why."""
     given: Mapping[Part, Sequence[Image]] | None
-    """The parts of a folder that is split already."""
+    """The parts of a folder that is split already, or of a split file."""
 
     def without(self, errors: Mapping[str, str]) -> "Gathered":
         """Leave out images that turned out to be unreadable. Raises `UsageError` where a class is then empty."""
@@ -44,9 +45,12 @@ class Divided:
     fingerprint: str
 
 
-def gather(root: Path, plan: DataPlan, seed: int, quiet: bool) -> Gathered:
-    """List, choose and hash the images of `root`. Raises `UsageError` where they are of fewer than two classes."""
-    given, images, left_out = _listed(root, plan)
+def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path | None = None) -> Gathered:
+    """List, choose and hash the images of `root`; a split file says which they are, of which class and for what.
+
+    Raises `UsageError` where they are of fewer than two classes.
+    """
+    given, images, left_out = _listed(root, plan, split_file)
     if plan.top:
         images = most_photographed(images, plan.top)
     if len(labels := sorted({image.label for image in images})) < 2:
@@ -59,15 +63,16 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool) -> Gathered:
     images = [image for image in images if image.path in hashes]
     left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), "the same picture stands under two labels")
     left_out |= _straddling(given, hashes) if given else {}
+    left_out |= _changed(split_file, hashes) if split_file else {}
     images = [image for image in images if image.path not in left_out]
     if plan.per_class:
         images = balanced(images, hashes, plan.per_class, seed)
     return Gathered(root, images, tuple(labels), hashes, left_out, given).without({})
 
 
-def check_data(root: Path, plan: DataPlan) -> None:
+def check_data(root: Path, plan: DataPlan, split_file: Path | None = None) -> None:
     """Refuse a data folder that cannot be listed, before anything is computed. Raises `UsageError`."""
-    _listed(root, plan)
+    _listed(root, plan, split_file)
 
 
 def _table_hint(root: Path, plan: DataPlan) -> str:
@@ -88,7 +93,16 @@ def divide(gathered: Gathered, plan: SplitPlan, seed: int, fold: Fold | None) ->
     return Divided(Split(str(root.resolve()), parts, kept), fingerprint(images, hashes))
 
 
-def _listed(root: Path, plan: DataPlan) -> tuple[Mapping[Part, Sequence[Image]] | None, list[Image], dict[str, str]]:
+def _listed(
+    root: Path, plan: DataPlan, split_file: Path | None
+) -> tuple[Mapping[Part, Sequence[Image]] | None, list[Image], dict[str, str]]:
+    if split_file:
+        parts = read_split(split_file).parts
+        if not root.is_dir():
+            raise UsageError(f"{root}: the photographs of {split_file} are not there; give their new place with --data")
+        if missing := [part for part in PARTS if not parts.get(part)]:
+            raise UsageError(f"{split_file}: it has no {missing[0]} images; split anew with facectl data split")
+        return parts, [image for part in PARTS for image in parts[part]], {}
     if plan.labels:
         if not root.is_dir():
             raise UsageError(f"{root}: no such folder; --data takes the folder that holds {plan.labels}")
@@ -104,21 +118,26 @@ def _listed(root: Path, plan: DataPlan) -> tuple[Mapping[Part, Sequence[Image]] 
 
 def _hash(data: Path, images: Sequence[Image], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
     """Give ({path: SHA-256}, {path: why it has none})."""
-    hashes, left_out = {}, {}
-    for item in images:
-        path = data / item.path
-        advance(1)
-        try:
-            item.path.encode()  # split.json could not hold it
-            if path.is_file():
-                hashes[item.path] = content_hash(path)
-            else:
-                left_out[item.path] = "is not a file, or a link to nothing; give an image file"
-        except UnicodeEncodeError:
-            left_out[display_name(item.path)] = "its name is not UTF-8; rename it"
-        except OSError as error:
-            left_out[item.path] = f"cannot be read: {error.strerror}; check its permissions"
-    return hashes, left_out
+    named = [image.path for image in images if _is_utf_8(image.path)]
+    advance(len(images) - len(named))
+    hashes, left_out = contents(data, named, advance)
+    odd = {image.path for image in images} - set(named)
+    return hashes, left_out | {display_name(path): "its name is not UTF-8; rename it" for path in odd}
+
+
+def _is_utf_8(path: str) -> bool:
+    """Say whether split.json can hold a path."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _changed(split_file: Path, hashes: Mapping[str, str]) -> dict[str, str]:
+    """Find pictures that are no longer what was split: a copy of them may stand in another part."""
+    before = read_split(split_file).hashes
+    return {path: "changed since the split was made" for path, now in hashes.items() if before.get(path) != now}
 
 
 def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ from facectl_trainer.backbones import backbone
 from facectl_trainer.model import input_side
 from facectl_trainer.pixels import decode
 from facectl_trainer.prepare import gather
-from facectl_trainer.recipe import Recipe
 from facectl_trainer.reports.output import check_png
+
+if TYPE_CHECKING:
+    from facectl_trainer.train import Job
 
 ROWS = 8
 EXAMPLES = 6
@@ -48,10 +51,11 @@ def write_preview(
     _save(_grid(columns), path)
 
 
-def preview_data(data: Path, recipe: Recipe, seed: int, path: Path, quiet: bool) -> None:
-    """Write the preview of a recipe on images of a data folder, of as many classes as there are rows."""
+def preview_data(job: "Job", path: Path, quiet: bool) -> None:
+    """Write the preview of a job's recipe on images of its data folder, of as many classes as there are rows."""
     check_png(path)
-    gathered = gather(data, recipe.data, seed, quiet)
+    data, recipe, seed = job.data, job.recipe, job.seed
+    gathered = gather(data, recipe.data, seed, quiet, job.split)
     side = input_side(backbone(recipe.backbone), recipe)
     labels = np.random.default_rng(seed).permutation(len(gathered.labels))
     first = {image.label: image for image in reversed(gathered.images)}

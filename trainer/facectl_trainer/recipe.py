@@ -139,10 +139,16 @@ class Changes(NamedTuple):
     balance: str | None = None
     epochs: int | None = None
     people: bool = False
+    given_split: bool = False
+    """Whether a split file says which photographs are used: in place of all that the recipe says of them."""
 
     def of(self, recipe: Recipe) -> Recipe:
         """Give the recipe with these changes. Raises `UsageError` where they do not go together."""
         replace = msgspec.structs.replace
+        if self.given_split and (self.labels or self.top):
+            option = "--labels" if self.labels else "--top"
+            raise UsageError(f"--split says which photographs are used, and of which class; leave {option} out")
+        data = DataPlan() if self.given_split else recipe.data
         if self.balance not in (None, *BALANCES):
             raise UsageError(
                 f"--balance {self.balance!r} is not known{did_you_mean(str(self.balance), BALANCES)}; "
@@ -156,7 +162,7 @@ class Changes(NamedTuple):
                 backbone=self.backbone or recipe.backbone,
                 weights=self.weights or weights,
                 people=self.people or recipe.people,
-                data=replace(recipe.data, labels=self.labels or recipe.data.labels, top=self.top or recipe.data.top),
+                data=replace(data, labels=self.labels or data.labels, top=self.top or data.top),
                 balance=self.balance or recipe.balance,
                 stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in recipe.stages),
             )

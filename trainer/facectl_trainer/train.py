@@ -58,6 +58,8 @@ class Job:
     """Replace a run that stands at `out`, once the new one is whole."""
     report: bool = True
     """Write `report.html`."""
+    split: Path | None = None
+    """A file that says which images are for what, of which class; without it they are split here."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def check(job: Job) -> Task:
     _check_out(job)
     _check_text(job.data.resolve())
     _check_text(job.start or Path())
-    check_data(job.data, job.recipe.data)
+    check_data(job.data, job.recipe.data, job.split)
     body = backbone(job.recipe.backbone)
     scratch = job.recipe.weights == SCRATCH or not body.weights
     found = None if scratch else locate(body.weights, job.recipe.weights)
@@ -174,7 +176,7 @@ def _train(
 def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], quiet: bool) -> _Ready:
     """Read the photographs and build the network, and refuse all that would end the training later."""
     job, recipe = task.job, task.recipe
-    gathered = gather(job.data, recipe.data, job.seed, quiet)
+    gathered = gather(job.data, recipe.data, job.seed, quiet, job.split)
 
     def build() -> Any:
         seed_everything(job.seed, exactly=compute.used == "cpu")

@@ -23,6 +23,10 @@ def train(
     data: Annotated[
         Path | None, typer.Option(help="A folder with one folder of images a class, or with train, val and test.")
     ] = None,
+    split: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A split file, as of `facectl data split`; --data says where they lie now."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -84,6 +88,7 @@ def train(
     run on the same photographs is quick. TensorBoard shows a run by: tensorboard --logdir runs
     """
     from facectl_runtime.devices import parse_device
+    from facectl_runtime.labelled import read_split
     from facectl_trainer.data.split import parse_fold
     from facectl_trainer.recipe import Changes, load_recipe
     from facectl_trainer.train import Job, train
@@ -92,21 +97,22 @@ def train(
         return typer.echo(_encoded(_recipes()) if json else _listed())
     if recipe == _COMPARE:
         return _compare(runs or [], out, force, json)
-    if recipe is None or data is None:
+    if recipe is None or (data is None and split is None):
         what = "a RECIPE, such as zoo (--list shows them)" if recipe is None else "--data, the folder of photographs"
         raise UsageError(f"what to train? give {what}")
+    root = data or Path(read_split(split).root)  # type: ignore[arg-type]  # one of the two is there
     if ladder and (variant or preview):
         raise UsageError(f"--ladder trains every variant; leave {'--variant' if variant else '--preview'} out, or it")
     if runs:
         raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
 
-    changes = Changes(backbone, weights, labels, top, balance, epochs, people)
+    changes = Changes(backbone, weights, labels, top, balance, epochs, people, split is not None)
 
     def job(variant: str | None, out: Path) -> Job:
         name, chosen = load_recipe(recipe, variant)
         parsed = parse_fold(fold) if fold else None
         return Job(
-            name, changes.of(chosen), data, out, parse_device(device), seed, parsed, start, resume, force, report
+            name, changes.of(chosen), root, out, parse_device(device), seed, parsed, start, resume, force, report, split
         )
 
     kind = "ladder" if ladder else variant
@@ -116,7 +122,7 @@ def train(
         from facectl_trainer.reports.output import check_out
 
         check_out(preview, force, "--preview")
-        preview_data(data, job(variant, target).recipe, seed, preview, quiet)
+        preview_data(job(variant, target), preview, quiet)
         ready = f"{preview} is ready; look at it, then train without --preview"
         return typer.echo(_encoded({"preview": str(preview)}) if json else ready)
     if ladder:

@@ -31,8 +31,29 @@ def parse_fold(text: str) -> Fold:
     return fold
 
 
+Amount = float | int
+"""Of each class: a share below 1, or a whole number of different images."""
+
+
+def parse_amount(text: str, option: str) -> Amount:
+    """Read a share such as 0.2, or a number of images of each class such as 50. Raises `UsageError`."""
+    if re.fullmatch(r"[1-9]\d{0,8}", text):
+        return int(text)
+    if re.fullmatch(r"0?\.\d{1,9}", text) and float(text) > 0:
+        return float(text)
+    raise UsageError(
+        f"{option} {text!r} is not known; give a share such as 0.2, or a number of images of each class such as 50"
+    )
+
+
 def split(
-    images: Sequence[Image], hashes: Mapping[str, str], *, test: float, val: float, seed: int, fold: Fold | None = None
+    images: Sequence[Image],
+    hashes: Mapping[str, str],
+    *,
+    test: Amount,
+    val: Amount,
+    seed: int,
+    fold: Fold | None = None,
 ) -> dict[Part, list[Image]]:
     """Split the images of each class into three parts.
 
@@ -53,12 +74,17 @@ def split(
         first, last = _test_range(n, test, fold)
         turned = units[first:] + units[:first]  # from here on: test, val, train
         tests = last - first
-        if n - tests < 2:
+        if fold and n - tests < 2:
             raise UsageError(
                 f"class {label}: {n} different images can be used, and this fold tests on {tests} of them; "
                 "add some, or use more folds"
             )
-        vals = min(max(1, round(n * val)), n - tests - 1)
+        vals = val if isinstance(val, int) else min(max(1, round(n * val)), n - tests - 1)
+        if tests + vals >= n:
+            raise UsageError(
+                f"class {label}: {n} different images can be used, and {tests} to test and {vals} for val leave none "
+                "to train on; ask for fewer, or for shares"
+            )
         for part, chosen in zip(("test", "val", "train"), _cut(turned, tests, vals), strict=True):
             parts[part] += [image for unit in chosen for image in unit]  # type: ignore[index]
     if not parts["test"]:
@@ -80,11 +106,11 @@ def conflicts(images: Sequence[Image], hashes: Mapping[str, str]) -> list[Image]
     return [image for image in images if len(labels[hashes[image.path]]) > 1]
 
 
-def _test_range(n: int, share: float, fold: Fold | None) -> tuple[int, int]:
+def _test_range(n: int, test: Amount, fold: Fold | None) -> tuple[int, int]:
     """Say which of n units are for testing: from the first to before the last."""
     if fold:  # in whole numbers, so that each fold begins where the one before it ends
         return n * (fold.number - 1) // fold.count, n * fold.number // fold.count
-    return 0, min(max(1, round(n * share)), n - 2)
+    return 0, test if isinstance(test, int) else min(max(1, round(n * test)), n - 2)
 
 
 def _units(images: Sequence[Image], hashes: Mapping[str, str], seed: int) -> dict[str, list[list[Image]]]:

@@ -7,6 +7,7 @@ from facectl_trainer.cli.data.csv import from_csv
 from facectl_trainer.cli.data.fetch import fetch
 from facectl_trainer.cli.data.search import search
 from facectl_trainer.cli.data.shapes import shapes
+from facectl_trainer.cli.data.split import split
 from facectl_trainer.cli.data.triplets import triplets
 from facectl_trainer.cli.data.vott import from_vott
 
@@ -22,6 +23,7 @@ app.command()(from_vott)
 app.command()(fetch)
 app.command()(search)
 app.command()(shapes)
+app.command()(split)
 app.command()(triplets)
 
 

@@ -1,0 +1,124 @@
+"""A split that keeps groups together: the photographs of one burst, one person or one animal, and near duplicates."""
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from facectl_runtime.errors import UsageError, one_line
+from facectl_runtime.labelled import PARTS, Image, Part
+from facectl_trainer.data.check.near import Groups
+from facectl_trainer.data.csv_labels import read_labels
+from facectl_trainer.data.split import Amount
+
+_Unit = list[Image]
+
+
+def groups_by(root: Path, images: Sequence[Image], rule: str) -> dict[str, str]:
+    """Give the group of each image, by path, out of its name or a table.
+
+    `rule` is a regular expression, looked for in the path below the folder, whose first group in parentheses (or all of
+    what it finds) names the group; or `TABLE.csv:COLUMN`, a table of files that lies in `root`. Raises `UsageError`
+    where the rule is neither, and where it names no group of an image.
+    """
+    if match := re.fullmatch(r"(.+\.csv):(.+)", rule, re.IGNORECASE):
+        named, _ = read_labels(root, root / match[1], label_column=match[2])
+        found = {image.path: image.label for image in named}
+    else:
+        found = _by_pattern(images, rule)
+    if missing := [image.path for image in images if image.path not in found]:
+        raise UsageError(
+            f"--group-by '{rule}': names no group of {len(missing):,} of {len(images):,} images, such as "
+            f"{one_line(missing[0])[:100]}; give a pattern that is found in each path, or a row for each"
+        )
+    return found
+
+
+def _by_pattern(images: Sequence[Image], rule: str) -> dict[str, str]:
+    try:
+        pattern = re.compile(rule)
+    except re.error as error:
+        raise UsageError(f"--group-by '{rule}' is not a pattern ({error}); such as '^(.*)_[0-9]+'") from error
+    matches = ((image.path, pattern.search(image.path)) for image in images)
+    return {path: (match[1] if pattern.groups else match[0]) or "" for path, match in matches if match}
+
+
+def split_grouped(
+    images: Sequence[Image],
+    hashes: Mapping[str, str],
+    groups: Sequence[Mapping[str, str]],
+    *,
+    test: Amount,
+    val: Amount,
+    seed: int,
+) -> dict[Part, list[Image]]:
+    """Split images so that no group straddles two parts, each class as nearly as groups allow in the shares asked for.
+
+    `groups` are path → group, of which an image may be in several; copies (`hashes`: path → SHA-256) count as one.
+    Groups are taken from the largest to the smallest, and of equals in the order of SHA-256(seed, content); each goes
+    where the squared lack of its classes is lessened most. Source: Sechidis, Tsoumakas & Vlahavas 2011, On the
+    Stratification of Multi-Label Data, whose greedy order this is for groups. Raises `UsageError` where a class
+    comes to have no image in a part.
+    """
+    totals = _different([list(images)], hashes)
+    wanted = _wanted(totals, test, val)
+    parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
+    have: dict[Part, Counter[str]] = {part: Counter() for part in PARTS}
+    for unit in _units(images, [hashes, *groups], hashes, seed):
+        counts = _different([unit], hashes)
+        part = max(PARTS, key=lambda part: _gain(counts, have[part], wanted[part], totals))
+        parts[part] += unit
+        have[part] += counts
+    for label in totals:
+        if empty := [part for part in PARTS if not have[part][label]]:
+            raise UsageError(
+                f"class {label}: its groups are too few or too large for a share in each part, and {empty[0]} has "
+                "none; group more finely, or add photographs"
+            )
+    return {part: sorted(parts[part], key=lambda image: image.path) for part in PARTS}
+
+
+def _wanted(totals: Mapping[str, int], test: Amount, val: Amount) -> dict[Part, dict[str, float]]:
+    """Give how many different images of each class each part is to have."""
+    wanted: dict[Part, dict[str, float]] = {part: {} for part in PARTS}
+    for label, n in totals.items():
+        tests, vals = (amount if isinstance(amount, int) else n * amount for amount in (test, val))
+        if tests + vals >= n:
+            raise UsageError(f"class {label}: {n} different images can be used, and none would be left to train on")
+        wanted["train"][label], wanted["val"][label], wanted["test"][label] = n - tests - vals, vals, tests
+    return wanted
+
+
+def _different(units: Sequence[_Unit], hashes: Mapping[str, str]) -> Counter[str]:
+    return Counter(label for unit in units for label, _ in {(image.label, hashes[image.path]) for image in unit})
+
+
+def _gain(counts: Counter[str], have: Counter[str], wanted: Mapping[str, float], totals: Mapping[str, int]) -> float:
+    """Give by how much a part's squared lack goes down with these images, as shares of each class's total."""
+
+    def lack(of: str, more: int) -> float:
+        return ((wanted[of] - have[of] - more) / totals[of]) ** 2
+
+    return sum(lack(label, 0) - lack(label, count) for label, count in counts.items())
+
+
+def _units(
+    images: Sequence[Image], keys: Sequence[Mapping[str, str]], hashes: Mapping[str, str], seed: int
+) -> list[_Unit]:
+    """Join what shares a key; largest first."""
+    joined = Groups(len(images))
+    for of in keys:
+        first: dict[str, int] = {}
+        for number, image in enumerate(images):
+            if image.path in of:
+                joined.join(number, first.setdefault(of[image.path], number))
+    units: dict[int, _Unit] = defaultdict(list)
+    for number, image in enumerate(images):
+        units[joined.of(number)].append(image)
+
+    def rank(unit: _Unit) -> tuple[int, str]:
+        content = min(hashes[image.path] for image in unit)
+        return -len(unit), hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+    return sorted(units.values(), key=rank)

@@ -1,0 +1,99 @@
+"""The split file: which photograph is to train on, to choose by and to test on, decided once and used by every run."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.labelled import PARTS, Image, Part, Split
+from facectl_trainer.data.check.findings import copies
+from facectl_trainer.data.check.near import near_duplicates
+from facectl_trainer.data.check.scan import scan
+from facectl_trainer.data.contents import Progress
+from facectl_trainer.data.grouped import groups_by, split_grouped
+from facectl_trainer.data.names import Names
+from facectl_trainer.data.split import Amount, split
+from facectl_trainer.data.tree import folder_name, new_folder, place
+from facectl_trainer.prepare import Gathered
+from facectl_trainer.reports.output import write_whole
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How photographs are to be split."""
+
+    test: Amount
+    val: Amount
+    seed: int
+    group_by: str | None = None
+    """As `grouped.groups_by` takes it."""
+    near: bool = False
+    """Keep near duplicates together, as a group."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A split that was made."""
+
+    split: Split
+    left_out: dict[str, str]
+    """Path → why."""
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Give part → class → photographs."""
+        return {part: dict(sorted(Counter(i.label for i in some).items())) for part, some in self.split.parts.items()}
+
+
+def make_split(gathered: Gathered, rules: Rules, progress: Progress) -> Made:
+    """Split what was gathered; nothing is written.
+
+    Copies stay together always, groups and near duplicates where `rules` asks for it. Raises `UsageError` where the
+    data is split already, and where a class cannot be split so.
+    """
+    if gathered.given:
+        raise UsageError(f"{gathered.root}: split already into train, val and test; give a folder of classes")
+    groups: list[Mapping[str, str]] = []
+    if rules.group_by:
+        groups.append(groups_by(gathered.root, gathered.images, rules.group_by))
+    if rules.near:
+        alike, errors = _near(gathered, progress)
+        gathered = gathered.without(errors)
+        groups.append(alike)
+    images, hashes = gathered.images, gathered.hashes
+    if groups:
+        parts = split_grouped(images, hashes, groups, test=rules.test, val=rules.val, seed=rules.seed)
+    else:
+        parts = split(images, hashes, test=rules.test, val=rules.val, seed=rules.seed)
+    hashes = {image.path: hashes[image.path] for image in images}
+    return Made(Split(str(gathered.root.resolve()), parts, hashes), gathered.left_out)
+
+
+def _near(gathered: Gathered, progress: Progress) -> tuple[dict[str, str], dict[str, str]]:
+    """Give ({path: what is the same for all that show the same}, {path: why it cannot be read})."""
+    paths = [image.path for image in gathered.images]
+    with progress("looking at photographs", len(paths)) as advance:
+        scanned = scan(gathered.root, paths, advance)
+    with progress("comparing each with all", len(scanned.looks)) as advance:
+        groups = copies(scanned.looks)
+        near_duplicates(scanned.thumbnails, groups, advance)
+    return {path: str(groups.of(number)) for number, path in enumerate(scanned.looks)}, scanned.errors
+
+
+def write_split(made: Split, target: Path) -> None:
+    """Write a split file, whole or not at all. Raises `UsageError` where it cannot be written."""
+    write_whole(target, msgspec.json.format(msgspec.json.encode(made)))
+
+
+def write_folders(made: Split, out: Path, link: bool, progress: Progress) -> None:
+    """Copy or link the photographs into `out`/part/class. Raises `UsageError` where `out` is there."""
+    images: Sequence[tuple[Part, Image]] = [(part, image) for part in PARTS for image in made.parts[part]]
+    names: dict[tuple[str, str], Names] = defaultdict(Names)
+    with new_folder(out) as folder, progress("linking" if link else "copying", len(images)) as advance:
+        for part, image in images:
+            path = Path(image.path)
+            name = names[part, image.label].give(path.stem, path.suffix)
+            place(Path(made.root) / path, folder / part / folder_name(image.label) / name, link)
+            advance(1)
