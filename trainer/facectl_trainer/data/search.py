@@ -3,14 +3,19 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from facectl_runtime.errors import FacectlError, ImageError, UsageError, did_you_mean
 from facectl_runtime.image import decode
 from facectl_runtime.progress import progress
+from facectl_runtime.sources import images_below
+from facectl_trainer.data.check.near import nearest
+from facectl_trainer.data.check.perceptual import thumbnail
+from facectl_trainer.data.check.scan import scan
 from facectl_trainer.data.openverse import (
     API,
     CATEGORIES,
@@ -93,13 +98,11 @@ def search(
     api: str = API,
     patience: float = PATIENCE,
     quiet: bool = False,
-    is_known: Callable[["Image"], bool] = lambda _: False,
 ) -> Outcome:
     """Fill the folder `to` up to `count` photographs, going on where an earlier search for the same stopped.
 
-    Files whose bytes are there already are left out, and pictures of which `is_known` says that they are: it is asked
-    once of each (RGB, upright), and where it says no, the picture is kept. What has come stays whatever happens. May
-    wait `patience` seconds for Openverse at a time.
+    What is there already is left out, as the same file or as nearly the same picture. What has come stays whatever
+    happens. May wait `patience` seconds for Openverse at a time.
 
     Raises:
         UsageError: `to` holds something else, or another process is at it; `api` is no address.
@@ -111,13 +114,13 @@ def search(
         raise UsageError(f"--api {api!r} is no address of the web; give one such as {API}")
     with open_session() as session, open_search(to, question) as folder:
         index, photographs = Openverse(session, api, patience, quiet), _Photographs(session)
-        before = len(folder.rows)
+        before, pictures = len(folder.rows), _Pictures(to)
         with progress("photographs", count, quiet) as advance:
             advance(min(before, count))
             try:
                 while len(folder.rows) < count:
                     if photo := folder.next():
-                        advance(_look_at(photo, question, folder, photographs, is_known))
+                        advance(_look_at(photo, question, folder, photographs, pictures))
                     elif folder.ended:
                         break
                     else:
@@ -176,20 +179,38 @@ class _Photographs:
             raise _RefusedError(f"answered {status}")
 
 
+class _Pictures:
+    """What is shown by the photographs that are in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        paths = images_below(folder, lambda _: None)
+        scanned = scan(folder, [str(path.relative_to(folder)) for path in paths], lambda _: None)
+        self._names = [Path(name).stem for name in scanned.looks]
+        self._small = scanned.thumbnails
+
+    def has(self, photo: Photo, picture: "Image") -> bool:
+        """Say whether another photograph shows nearly the same as this picture (RGB, upright); if not, add it."""
+        small = thumbnail(picture.getchannel("G"))
+        others = self._small[[name != photo.id for name in self._names]]  # itself: of a process that was killed
+        if nearest(small, others) is not None:
+            return True
+        self._names.append(photo.id)
+        self._small = np.concatenate([self._small, small[None]])
+        return False
+
+
 def _look_at(
-    photo: Photo,
-    question: Question,
-    folder: SearchFolder,
-    photographs: _Photographs,
-    is_known: Callable[["Image"], bool],
+    photo: Photo, question: Question, folder: SearchFolder, photographs: _Photographs, pictures: _Pictures
 ) -> int:
     """Keep a photograph, refuse it, or leave it for the next time; gives how many were kept."""
     try:
         _check_terms(photo, question)
         content = photographs.get(photo.url or "")
         sha256 = hashlib.sha256(content).hexdigest()
-        if folder.has(photo, sha256) or is_known(_picture(content)):
+        if folder.has(photo, sha256):
             raise _RefusedError("here already")
+        if pictures.has(photo, _picture(content)):
+            raise _RefusedError("nearly the same is here already")
     except _RefusedError as error:
         folder.refuse(photo, str(error))
         return 0

@@ -95,7 +95,7 @@ def _basis(share: float = 1, where: float = 0.5) -> npt.NDArray[np.float32]:
 
 def _hash(thumbnails: Thumbnails, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> Hashes:
     values = rows @ thumbnails.astype(np.float32) @ columns.T
-    return _packed(values.reshape(len(thumbnails), -1) > 0)
+    return _packed(values.reshape(len(thumbnails), _FREQUENCIES**2) > 0)
 
 
 def _packed(bits: npt.NDArray[np.bool_]) -> Hashes:
