@@ -44,9 +44,12 @@ def check(
     Damaged files, copies and near copies (within a class, under two labels, in two parts of a split), tiny, blurred and
     turned photographs, odd pixels, classes of unequal size. Reads only, but for --html and --fix.
     """
+    from json import dumps
+
     import msgspec
 
     from facectl_runtime.progress import progress
+    from facectl_runtime.sources import display_name
     from facectl_trainer.data.check import clean, page, report
     from facectl_trainer.data.check.findings import Limits
     from facectl_trainer.data.check.listing import list_data
@@ -63,7 +66,8 @@ def check(
     if html:
         page.write(found, html)
     if json:
-        typer.echo(msgspec.json.encode({**msgspec.to_builtins(found), "fixed": written}).decode())
+        plain = {**msgspec.to_builtins(found), "fixed": msgspec.to_builtins(written)}
+        typer.echo(display_name(dumps(plain, ensure_ascii=False)))  # a path need not be text
     else:
         typer.echo("\n".join(filter(None, [report.text(found), _next(found, html, fix, written)])))
     return report.exit_code(found, strict)

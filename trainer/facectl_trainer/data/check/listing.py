@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import PARTS, read_split
+from facectl_runtime.labelled import PARTS, presplit, read_split
 from facectl_runtime.sources import IMAGE_SUFFIXES, display_name, images_below
 from facectl_trainer.data.csv_labels import NOT_IN_TABLE, read_labels
 
@@ -85,6 +85,8 @@ def _of_folders(data: Path) -> Listed:
 
     folders = _folders(data, closed)
     parts = {folder.name for folder in folders} == set(PARTS)
+    if folders and not parts:
+        presplit(data)  # refuses what is nearly split: its parts are no classes
     classes = (
         [(part, folder) for part in folders for folder in _folders(part, closed)]
         if parts

@@ -1,14 +1,17 @@
 """Each photograph looked at once, on every core: whether it can be read, its content, its kind, its sharpness."""
 
 import hashlib
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
@@ -107,18 +110,42 @@ def _everywhere(chunks: int) -> Iterator[_Each]:
     if chunks <= 2:
         yield lambda some: map(_look_at, some)
         return
+    others = set(active_children())
     # Spawned: a fork of a process with threads, such as the progress bar's, may hang.
-    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"), _leave_interrupts)
+    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"), _begin)
     try:
-        yield lambda some: pool.map(_look_at, some)
+        yield partial(_start, pool)
     except BrokenProcessPool as error:
         raise FacectlError(
             "a process that reads photographs was ended from outside, perhaps for want of memory; close other programs "
             "and check again"
         ) from error
+    except BaseException:  # Ctrl-C above all: what the processes still read is of no use
+        for process in set(active_children()) - others:
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process takes it and ends the others
+def _start(pool: ProcessPoolExecutor, some: Sequence[Sequence[Path]]) -> Iterator[_Seen]:
+    """Start the processes while Ctrl-C is held back, as they inherit: the first takes it, and ends the others."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return pool.map(_look_at, some)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.map(_look_at, some)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin() -> None:
+    """Begin a process that reads: it leaves Ctrl-C to the first process, and ends when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_the_first, daemon=True).start()
+
+
+def _end_with_the_first() -> None:
+    if first := parent_process():
+        first.join()
+        os._exit(1)
