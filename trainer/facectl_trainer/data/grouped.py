@@ -91,7 +91,8 @@ def _wanted(totals: Mapping[str, int], test: Amount, val: Amount) -> dict[Part, 
 
 
 def _different(units: Sequence[_Unit], hashes: Mapping[str, str]) -> Counter[str]:
-    return Counter(label for unit in units for label, _ in {(image.label, hashes[image.path]) for image in unit})
+    # Sorted: the order of a set changes from process to process, and with it how shares are rounded when summed.
+    return Counter(label for unit in units for label, _ in sorted({(i.label, hashes[i.path]) for i in unit}))
 
 
 def _gain(counts: Counter[str], have: Counter[str], wanted: Mapping[str, float], totals: Mapping[str, int]) -> float:

@@ -79,7 +79,7 @@ def split(
                 f"class {label}: {n} different images can be used, and this fold tests on {tests} of them; "
                 "add some, or use more folds"
             )
-        vals = val if isinstance(val, int) else min(max(1, round(n * val)), n - tests - 1)
+        vals = val if isinstance(val, int) else max(1, min(round(n * val), n - tests - 1))
         if tests + vals >= n:
             raise UsageError(
                 f"class {label}: {n} different images can be used, and {tests} to test and {vals} for val leave none "

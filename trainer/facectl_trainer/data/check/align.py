@@ -31,7 +31,7 @@ def likeness(first: Thumbnails, second: Thumbnails) -> Values:
 
     Either may be a crop of the other.
     """
-    a, b = first.astype(np.float32), second.astype(np.float32)
+    a, b = _smooth(first.astype(np.float32)), _smooth(second.astype(np.float32))
     alike: Values = np.maximum(_within(a, b), _within(b, a))
     return alike
 
@@ -44,6 +44,14 @@ def _within(a: Values, b: Values) -> Values:
     if (hopeful := np.flatnonzero(result >= _HOPELESS)).size:
         result[hopeful] = _fit(a[hopeful], b[hopeful], places[hopeful], _FINE)[1]
     return result
+
+
+def _smooth(pictures: Values) -> Values:
+    """Blur by 1 2 1 in both directions: what is as fine as a pixel depends on where the pixels happened to lie."""
+    padded = np.pad(pictures, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
+    smooth: Values = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
+    return smooth
 
 
 def _halved(pictures: Values) -> Values:

@@ -17,6 +17,7 @@ from facectl_trainer.data.names import Names
 from facectl_trainer.data.tree import check_new, folder_name, new_folder, place
 
 _KEPT_AS_IT_IS = "grey"  # of the kinds of pixels: every program reads it as facectl does
+_JPEG = (".jpg", ".jpeg")
 
 
 class Cleaned(msgspec.Struct, frozen=True):
@@ -55,7 +56,8 @@ def write(listed: Listed, report: Report, out: Path, progress: Progress) -> Clea
         for photograph in kept:
             path = Path(photograph.path)
             into = folder / photograph.part / (folder_name(photograph.label) if photograph.label else "")
-            name = names[photograph.part, photograph.label].give(path.stem, path.suffix)
+            suffix = _suffix_anew(path) if photograph.path in anew else path.suffix
+            name = names[photograph.part, photograph.label].give(path.stem, suffix)
             _write_one(listed.root / path, into / name, photograph.path in anew)
             advance(1)
     return Cleaned(str(out), len(kept), sorted(anew & {photograph.path for photograph in kept}), left_out)
@@ -86,11 +88,16 @@ def _anew(findings: Sequence[Finding]) -> set[str]:
     return {photograph.path for finding in wanted for photograph in finding.photographs}
 
 
+def _suffix_anew(path: Path) -> str:
+    """Give how the name of what is saved anew ends: a JPEG stays one, all else becomes a PNG."""
+    return path.suffix if path.suffix.lower() in _JPEG else ".png"
+
+
 def _write_one(source: Path, target: Path, anew: bool) -> None:
     if not anew:
         return place(source, target, link=False)
     target.parent.mkdir(parents=True, exist_ok=True)
     picture = decode(source)
-    if target.suffix.lower() in (".jpg", ".jpeg"):
+    if target.suffix.lower() in _JPEG:
         return picture.save(target, "JPEG", quality=95, subsampling=0)
-    return picture.save(target.with_suffix(".png"), "PNG")
+    return picture.save(target, "PNG")

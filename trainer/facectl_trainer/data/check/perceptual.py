@@ -30,7 +30,7 @@ _COMPARED = 1 << 20  # pairs at a time, so that they stay in the processor's cac
 
 def thumbnail(green: Image.Image) -> Thumbnails:
     """Give a small version of a picture of one channel: SIDE × SIDE uint8."""
-    return np.asarray(green.resize((SIDE, SIDE), Image.Resampling.BOX, reducing_gap=1.0))
+    return np.asarray(green.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def interpolation(positions: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.float32]:
