@@ -30,10 +30,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         swap_in(folder, out)
 
 
-def check_new(out: Path) -> None:
-    """Raise `UsageError` where `out` is there already and is no empty folder."""
+def check_new(out: Path, option: str = "--to") -> None:
+    """Raise `UsageError` where `out`, which `option` gave, is there already and is no empty folder."""
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out}: already there; give another --to, or remove it")
+        raise UsageError(f"{out}: already there; give another {option}, or remove it")
 
 
 def place(source: Path, target: Path, link: bool) -> None:

@@ -63,7 +63,7 @@ def split(
         raise UsageError("--link is of --folders; give both, or leave it out")
     check_out(to, force, "--to")
     if folders:
-        check_new(folders)
+        check_new(folders, "--folders")
     shown = partial(progress, quiet=quiet)
     made = make_split(gather(data, DataPlan(labels=labels), seed, quiet), rules, shown)
     if folders:

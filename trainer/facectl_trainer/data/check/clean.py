@@ -34,7 +34,7 @@ class Cleaned(msgspec.Struct, frozen=True):
 
 def check_target(listed: Listed, out: Path) -> None:
     """Refuse a folder that is there, or lies in the one that is checked. Raises `UsageError`."""
-    check_new(out)
+    check_new(out, "--fix")
     if out.resolve().is_relative_to(listed.root.resolve()):
         raise UsageError(f"{out}: lies inside {listed.root}, which stays as it is; give another --fix")
 
