@@ -95,18 +95,25 @@ def decode(source: Path | bytes, spec: InputSpec | None = None) -> Image.Image:
     return decode_with_header(source, spec)[0]
 
 
-def decode_with_header(source: Path | bytes, spec: InputSpec | None = None) -> tuple[Image.Image, Header]:
-    """Read a picture as `decode` does, and what its file says of itself. Raises `ImageError`."""
+def decode_with_header(
+    source: Path | bytes, spec: InputSpec | None = None, *, grey: bool = False
+) -> tuple[Image.Image, Header]:
+    """Read a picture as `decode` does, and what its file says of itself. Raises `ImageError`.
+
+    With `grey` it comes in mode L: the luma of a JPEG as it is stored, which spares the rest, and else that of the
+    RGB picture. To compare pictures by, and no input of a model.
+    """
     data = source if isinstance(source, bytes) else read(source)
     try:
         image = _open(data)
         stored = (image.format or "", image.mode, image.has_transparency_data, *image.size)
-        if spec is not None:
-            _reduce_jpeg(image, spec)
+        _reduce_jpeg(image, spec, "L" if grey else None)
         image.load()
         if (orientation := _orientation(image)) > 1:
             image = image.transpose(_TURNS[orientation])
-        return _to_rgb(image), Header(*stored, orientation)
+        if not (grey and image.mode == "L" and stored[0] == "JPEG"):
+            image = _to_rgb(image).convert("L") if grey else _to_rgb(image)
+        return image, Header(*stored, orientation)
     except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -224,22 +231,29 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _reduce_jpeg(image: Image.Image, spec: InputSpec) -> None:
-    """Ask the JPEG decoder for the smallest scale that leaves `REDUCED_ROOM` times what is needed.
+def _reduce_jpeg(image: Image.Image, spec: InputSpec | None, mode: str | None) -> None:
+    """Ask the JPEG decoder for the smallest scale that leaves `REDUCED_ROOM` times what is needed, and for a mode.
 
     Only a scale that divides both sides: at others the last pixel stands for a part of one, and the picture shifts.
     Landmarks are in pixels of the full picture, so a face is decoded in full.
     """
-    if image.format != "JPEG" or isinstance(spec.resize, FaceAlign):
-        return
+    if image.format == "JPEG":
+        scale = _scale_of_jpeg(image, spec) if spec else 1
+        if mode or scale > 1:
+            image.draft(mode, (image.width // scale, image.height // scale))
+
+
+def _scale_of_jpeg(image: Image.Image, spec: InputSpec) -> int:
+    if isinstance(spec.resize, FaceAlign):
+        return 1
     width, height = image.size
     upright = (height, width) if _orientation(image) >= 5 else (width, height)
     box, size = _region(upright, spec)
     room = min((box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1])
     for scale in (8, 4, 2):
         if room >= REDUCED_ROOM * scale and width % scale == 0 and height % scale == 0:
-            image.draft(None, (width // scale, height // scale))
-            return
+            return scale
+    return 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -190,7 +190,7 @@ class _Pictures:
 
     def has(self, photo: Photo, picture: "Image") -> bool:
         """Say whether another photograph shows nearly the same as this picture (RGB, upright); if not, add it."""
-        small = thumbnail(picture.getchannel("G"))
+        small = thumbnail(picture.convert("L"))
         others = self._small[[name != photo.id for name in self._names]]  # itself: of a process that was killed
         if nearest(small, others) is not None:
             return True

@@ -50,21 +50,24 @@ def check(
 
     from facectl_runtime.progress import progress
     from facectl_runtime.sources import display_name
-    from facectl_trainer.data.check import clean, page, report
+    from facectl_trainer.data.check import clean, report
     from facectl_trainer.data.check.findings import Limits
     from facectl_trainer.data.check.listing import list_data
+    from facectl_trainer.reports.output import check_out
 
     ignored = report.parse_ignored(ignore)
     listed = list_data(data, labels, split)
     shown = partial(progress, quiet=quiet)
     if html:
-        page.check_page(html, force)
+        check_out(html, force, "--html")
     if fix:
         clean.check_target(listed, fix)
     found = report.check(listed, Limits(min_side), ignored, shown)
     written = clean.write(listed, found, fix, shown) if fix else None
     if html:
-        page.write(found, html)
+        from facectl_trainer.data.check.page import write_page
+
+        write_page(found, html)
     if json:
         plain = {**msgspec.to_builtins(found), "fixed": msgspec.to_builtins(written)}
         typer.echo(display_name(dumps(plain, ensure_ascii=False)))  # a path need not be text

@@ -12,7 +12,7 @@ from facectl_trainer.data.check.perceptual import CROPS, Thumbnails, interpolati
 Values = npt.NDArray[np.float32]
 
 _COARSE, _FINE = 3, 3  # steps at half the size, and at the whole
-_HOPELESS = 0.6  # likeness at half the size below which no finer look is taken
+_WORTH_A_LOOK, _WORTH_ANOTHER = 0.5, 0.6  # likeness from which on each of these is taken
 _SHIFT, _SCALE = 0.25, 1.25  # most, in halves of the side; most and, inverted, least
 _NOISE = 16.0  # variance in grey levels²; below it a picture is as good as blank, and any two are alike
 
@@ -40,9 +40,11 @@ def _within(a: Values, b: Values) -> Values:
     """Give how alike they are if `b` is `a`, or a crop of it."""
     small_a, small_b = _halved(a), _halved(b)
     begun = np.stack([_explained(small_a, small_b, np.tile(start, (len(a), 1))) for start in _STARTS])
-    places, result = _fit(small_a, small_b, _STARTS[begun.argmax(axis=0)], _COARSE)
-    if (hopeful := np.flatnonzero(result >= _HOPELESS)).size:
-        result[hopeful] = _fit(a[hopeful], b[hopeful], places[hopeful], _FINE)[1]
+    places: Values = _STARTS[begun.argmax(axis=0)]
+    result: Values = begun.max(axis=0)
+    for least, one, other, steps in ((_WORTH_A_LOOK, small_a, small_b, _COARSE), (_WORTH_ANOTHER, a, b, _FINE)):
+        if (hopeful := np.flatnonzero(result >= least)).size:
+            places[hopeful], result[hopeful] = _fit(one[hopeful], other[hopeful], places[hopeful], steps)
     return result
 
 

@@ -17,27 +17,32 @@ _TAPS = 9
 _LINES = 16
 
 
-def blur(green: Image.Image) -> float:
-    """Give the blur of a picture of one channel, from 0 (sharp) to 1, across or down, whichever is more."""
-    if (factor := max(green.size) // _SIDE) > 1:
-        green = green.reduce(factor)
-    pixels = np.asarray(green)
+def blur(grey: Image.Image) -> float:
+    """Give the blur of a picture of mode L, from 0 (sharp) to 1, across or down, whichever is more."""
+    if (factor := max(grey.size) // _SIDE) > 1:
+        grey = grey.reduce(factor)
+    pixels = np.asarray(grey)
     if min(pixels.shape) < 2 * _TAPS:
         return 0.0  # tiny, and reported as that
-    return max(_along(_some(pixels)), _along(_some(pixels.T)))
+    return float(_along(np.stack([_some(pixels), _some(pixels.T)])).max())
 
 
-def _some(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
-    step = max(1, len(pixels) // _LINES)
-    return pixels[step // 2 :: step].astype(np.int16)
+def _some(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Take lines at even distances, as long as the shorter side: LINES (or fewer, of a tiny picture) × length."""
+    count, length = min(_LINES, *pixels.shape), min(pixels.shape)
+    step = len(pixels) // count
+    return pixels[step // 2 :: step][:count, :length]
 
 
-def _along(lines: npt.NDArray[np.int16]) -> float:
-    """Give the share of the variation along lines that a mean over 9 pixels leaves.
+def _along(lines: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Give the share of the variation along lines (… × LINES × length) that a mean over 9 pixels leaves: ….
 
     From one pixel to the next, that mean changes by a ninth of what leaves and enters it.
     """
-    steps = _TAPS * np.abs(lines[:, _TAPS // 2 + 1 : -(_TAPS // 2)] - lines[:, _TAPS // 2 : -(_TAPS // 2) - 1])
-    lost = np.maximum(steps - np.abs(lines[:, _TAPS:] - lines[:, :-_TAPS]), 0)
-    total = int(steps.sum())
-    return 1 - int(lost.sum()) / total if total else 0.0  # of one colour: nothing to be blurred
+    values = lines.astype(np.int16)
+    steps = _TAPS * np.abs(values[..., _TAPS // 2 + 1 : -(_TAPS // 2)] - values[..., _TAPS // 2 : -(_TAPS // 2) - 1])
+    lost = np.maximum(steps - np.abs(values[..., _TAPS:] - values[..., :-_TAPS]), 0)
+    total = steps.sum(axis=(-2, -1))
+    # Of one colour, there is nothing to be blurred.
+    left: npt.NDArray[np.float64] = np.where(total, 1 - lost.sum(axis=(-2, -1)) / np.maximum(total, 1), 0.0)
+    return left

@@ -9,7 +9,7 @@ from facectl_runtime.spec import InputSpec, Letterbox
 from facectl_trainer.data.check.findings import KINDS, Finding
 from facectl_trainer.data.check.report import Report
 from facectl_trainer.reports.cards import Card
-from facectl_trainer.reports.output import check_out, write_whole
+from facectl_trainer.reports.output import write_whole
 from facectl_trainer.reports.page import Section, contents, definitions, figure, note, page, section, table, title
 
 _SIDE = 150  # pixels of a picture on the page
@@ -18,13 +18,8 @@ _CARDS = 60  # of a kind
 _ACROSS = 4  # pictures of one finding
 
 
-def check_page(target: Path, force: bool) -> None:
-    """Refuse a page that is there, before any work is done. Raises `UsageError`."""
-    check_out(target, force, "--html")
-
-
-def write(report: Report, target: Path) -> None:
-    """Write the page; it opens alone, and holds small versions of the photographs that it shows."""
+def write_page(report: Report, target: Path) -> None:
+    """Write the page; it opens alone, with small versions of its photographs in it. Raises `UsageError`."""
     kinds = Counter(finding.kind for finding in report.findings)
     sections = [_section(report, kind) for kind in kinds]
     problems, warnings = report.count("problem"), report.count("warning")

@@ -5,14 +5,12 @@ Benchmarking of Perceptual Image Hash Functions). A crop shifts them all, so eve
 had been cropped a little: its views, one of which is near to the hash of the picture that was.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-from facectl_runtime.devices import usable_cores
 
 Thumbnails = npt.NDArray[np.uint8]
 """N × SIDE × SIDE."""
@@ -25,12 +23,13 @@ _FREQUENCIES = 8  # in each direction; all but the mean: 63 bits
 _NEAR = 8  # bits in which two pictures of one may differ
 CROPS = ((0.95, 0.5, 0.5), (0.95, 0, 0), (0.95, 0, 1), (0.95, 1, 0), (0.95, 1, 1), (0.9, 0.5, 0.5))
 """Of the views: the share of each side that is left, and where it lies, from 0 (top, left) to 1."""
-_COMPARED = 1 << 20  # pairs at a time, so that they stay in the processor's cache
+_PARTS = ((0, 22), (22, 21), (43, 21))  # of a hash: the lowest bit, and how many
+_TOGETHER = 2048  # hashes looked up at a time
 
 
-def thumbnail(green: Image.Image) -> Thumbnails:
-    """Give a small version of a picture of one channel: SIDE × SIDE uint8."""
-    return np.asarray(green.resize((SIDE, SIDE), Image.Resampling.BOX))
+def thumbnail(grey: Image.Image) -> Thumbnails:
+    """Give a small version of a picture of mode L: SIDE × SIDE uint8."""
+    return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BOX))
 
 
 def interpolation(positions: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.float32]:
@@ -62,27 +61,57 @@ def is_near(one: Hashes, other: Hashes) -> npt.NDArray[np.bool_]:
     return near
 
 
-def candidates(of: Hashes, seen_as: Hashes, advance: Callable[[int], None]) -> Iterator[tuple[Numbers, Numbers]]:
-    """Give the pairs (i, j) of pictures whose hash i is near to any view of j, some at a time; one may come twice.
+class Index:
+    """Pictures by their views, to be found by hashes that are near.
 
-    `of` has N hashes and `seen_as` views × N. All pairs are compared, on every core. `advance` is told of how many i
-    are done.
+    Two hashes that differ in 8 bits differ in 2 at most of one of three parts, so those are looked up, with no bit
+    turned, one and two. Source: Norouzi, Punjani & Fleet 2012, Fast Search in Hamming Space with Multi-Index Hashing.
     """
-    n = len(of)
-    rows = max(1, _COMPARED // max(n, 1))
 
-    def compare(start: int) -> tuple[Numbers, Numbers]:
-        some = of[start : start + rows, None]
-        near = np.zeros((len(some), n), bool)
-        for view in seen_as:
-            near |= is_near(some, view)
-        i, j = np.nonzero(near)
-        return i + start, j
+    def __init__(self, seen_as: Hashes) -> None:
+        """Take the views of N pictures: views × N."""
+        self._flat, self._n = seen_as.ravel(), seen_as.shape[1]
+        self._tables = [_Table(self._flat, shift, width) for shift, width in _PARTS]
 
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for start, pairs in enumerate(pool.map(compare, range(0, n, rows))):
-            advance(min(rows, n - start * rows))
-            yield pairs
+    def candidates(self, of: Hashes, advance: Callable[[int], None]) -> Iterator[tuple[Numbers, Numbers]]:
+        """Give the pairs (i, j) of a hash i that is near to any view of picture j, some at a time; one may come twice.
+
+        `advance` is told of how many more i are done.
+        """
+        for start in range(0, len(of), _TOGETHER):
+            some = of[start : start + _TOGETHER]
+            for table in self._tables:
+                first, entry = table.look_up(some)
+                near = is_near(some[first], self._flat[entry])
+                yield first[near] + start, entry[near] % self._n
+            advance(len(some))
+
+
+class _Table:
+    """Where the hashes stand that have some value in one of their parts."""
+
+    def __init__(self, hashes: Hashes, shift: int, width: int) -> None:
+        self._shift, self._width = np.uint64(shift), width
+        keys = self._part(hashes)
+        self._order = np.argsort(keys, kind="stable")
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=1 << width))])
+        bits = 1 << np.arange(width)
+        turned = [0, *bits, *(one | other for one, other in itertools.combinations(bits, 2))]
+        self._turned: Numbers = np.array(turned, np.intp)
+
+    def look_up(self, hashes: Hashes) -> tuple[Numbers, Numbers]:
+        """Give (which of these hashes, which of the table's) for all whose parts differ in up to two bits."""
+        keys = (self._part(hashes)[:, None] ^ self._turned).ravel()
+        starts, counts = self._starts[keys], self._starts[keys + 1] - self._starts[keys]
+        there = np.flatnonzero(counts)
+        starts, counts = starts[there], counts[there]
+        before = np.repeat(np.cumsum(counts) - counts, counts)
+        entries = self._order[np.arange(counts.sum()) - before + np.repeat(starts, counts)]
+        return np.repeat(there // len(self._turned), counts), entries
+
+    def _part(self, hashes: Hashes) -> Numbers:
+        part: Numbers = ((hashes >> self._shift) & np.uint64((1 << self._width) - 1)).astype(np.intp)
+        return part
 
 
 def _basis(share: float = 1, where: float = 0.5) -> npt.NDArray[np.float32]:

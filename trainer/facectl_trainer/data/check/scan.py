@@ -77,9 +77,8 @@ def scan(root: Path, paths: Sequence[str], advance: Callable[[int], None]) -> Sc
 
 def look(data: bytes) -> tuple[Look, Thumbnails]:
     """Look at one photograph, given as the bytes of its file. Raises `ImageError`."""
-    image, header = decode_with_header(data, _SPEC)
-    green = image.getchannel("G")  # stands for grey, of which it is three fifths, and costs a third
-    return Look(hashlib.sha256(data).hexdigest(), header, round(blur(green), 3)), thumbnail(green)
+    image, header = decode_with_header(data, _SPEC, grey=True)
+    return Look(hashlib.sha256(data).hexdigest(), header, round(blur(image), 3)), thumbnail(image)
 
 
 _Seen = tuple[list[Look | str], Thumbnails]
