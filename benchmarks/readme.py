@@ -27,9 +27,10 @@ def tables() -> str:
     if _measured("mediapipe"):
         lines += ["", *_mediapipe(_read("mediapipe"))]
     lines += ["", *_backbones(_read("backbones")), "", *_recipes()]
+    lines += ["", *_near_duplicates(_read("near_duplicates"))]
     extraction = _extraction(_read("features")) if _measured("features") else []
     lines += ["", "| what | measured | against | ratio |", "| --- | --- | --- | --- |"]
-    lines += ["| " + " | ".join(row) + " |" for row in [*_speed(cold, folder), *extraction]]
+    lines += ["| " + " | ".join(row) + " |" for row in [*_speed(cold, folder), *extraction, *_check()]]
     lines += [
         "",
         f"`facectl[cpu]` downloads {size['downloaded_mb']:.0f} MB and takes {size['installed_mb']:.0f} MB on disk.",
@@ -153,6 +154,46 @@ def _recipes() -> list[str]:
             cells = (photographs, one["what"].rstrip("."), f"{one['mean']:.4f}{spread}", interval)
             lines.append(f"| {' | '.join(cells)} | {one['n']} |")
     return lines
+
+
+def _near_duplicates(figures: dict[str, Any]) -> list[str]:
+    """Show how many planted copies are found, beside what people use instead."""
+    lines = [
+        f"Near duplicates: a copy of each of the {figures['n']} animals, planted kind by kind, as `facectl data check` "
+        f"finds them and as pHash does (imagehash, {figures['bits']} bits of 64). The animals have "
+        f"{figures['own_pairs']} such pairs of their own, most of them leopards and their mirror images.",
+        "",
+        "| copies | recall | precision | pHash: recall | precision |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for kind, one in figures["copies"].items():
+        cells = (f"{one[tool][name]:.3f}" for tool in ("facectl", "phash") for name in ("recall", "precision"))
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return lines
+
+
+def _check() -> list[tuple[str, str, str, str]]:
+    """Show how fast photographs are checked, and in how much memory."""
+    figures = _read("check_speed")
+    rows = [
+        (
+            f"`facectl data check`, {one['n']:,.0f} photographs: {name}",
+            f"{one['check']:.0f} a second",
+            f"decode alone: {one['decode']:.0f}",
+            f"{one['ratio']:.2f}",
+        )
+        for name, one in figures["sets"].items()
+    ]
+    (_, few), (count, many) = figures["many"].items()
+    return [
+        *rows,
+        (
+            f"its memory, {int(count):,} pictures ({many['seconds']:.0f} s)",
+            f"{many['peak_mb']:.0f} MB",
+            f"a tenth of them: {few['peak_mb']:.0f} MB",
+            f"{many['peak_mb'] / few['peak_mb']:.2f}",
+        ),
+    ]
 
 
 def _extraction(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:

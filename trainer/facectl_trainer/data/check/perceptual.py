@@ -123,8 +123,11 @@ def _basis(share: float = 1, where: float = 0.5) -> npt.NDArray[np.float32]:
 
 
 def _hash(thumbnails: Thumbnails, rows: npt.NDArray[np.float32], columns: npt.NDArray[np.float32]) -> Hashes:
-    values = rows @ thumbnails.astype(np.float32) @ columns.T
-    return _packed(values.reshape(len(thumbnails), _FREQUENCIES**2) > 0)
+    found = np.empty(len(thumbnails), np.uint64)
+    for start in range(0, len(thumbnails), _TOGETHER):  # as floats, all at once would take four times their memory
+        values = rows @ thumbnails[start : start + _TOGETHER].astype(np.float32) @ columns.T
+        found[start : start + _TOGETHER] = _packed(values.reshape(len(values), -1) > 0)
+    return found
 
 
 def _packed(bits: npt.NDArray[np.bool_]) -> Hashes:
