@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from facectl_trainer.data.check import perceptual
 from facectl_trainer.data.check.align import likeness
 from facectl_trainer.data.check.near import LEAST, Groups, near_duplicates, nearest
-from facectl_trainer.data.check.perceptual import SIDE, candidates, hashes, is_near, mirrored, thumbnail, views
+from facectl_trainer.data.check.perceptual import SIDE, Index, hashes, is_near, mirrored, thumbnail, views
 
 COUNT = 16
 seeds = st.integers(0, 2**32 - 1)
@@ -131,6 +131,14 @@ def test_blank_pictures_are_like_no_photograph(originals):
     assert nearest(small(originals[0])[0], small(*blank)) is None
 
 
+@pytest.mark.parametrize("cores", [1, 3, 64])
+def test_a_pair_is_found_on_however_many_cores(originals, monkeypatch, cores):
+    monkeypatch.setattr("facectl_trainer.data.check.near.usable_cores", lambda: cores)
+    groups = Groups(4)
+    near_duplicates(small(*originals[:2], *map(jpeg, originals[:2])), groups, no_progress)
+    assert [groups.of(number) for number in range(4)] == [0, 1, 0, 1]
+
+
 def test_there_may_be_none_or_one(originals):
     assert near_duplicates(np.empty((0, SIDE, SIDE), np.uint8), Groups(0), no_progress) == []
     assert near_duplicates(small(originals[0]), Groups(1), no_progress) == []
@@ -172,13 +180,13 @@ def test_light_changes_few_bits_of_a_hash(seed, gain, offset):
     assert (views(one)[0] == hashes(one)).all()
 
 
-@settings(max_examples=60, deadline=None)
-@given(seed=seeds, n=st.integers(0, 40), count=st.integers(1, 3), rows=st.integers(1, 50))
-def test_candidates_are_all_pairs_of_few_differing_bits(seed, n, count, rows):
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, n=st.integers(0, 40), count=st.integers(1, 3), together=st.integers(1, 50))
+def test_candidates_are_all_pairs_of_few_differing_bits(seed, n, count, together):
     dice = np.random.default_rng(seed)
-    kept = dice.integers(0, 2**63, 4, np.uint64)  # hashes near to one of four, so that many are near to each other
-    flips = np.array([sum(1 << int(bit) for bit in dice.choice(63, 5, replace=False)) for _ in range(n * count + n)])
-    some = dice.choice(kept, n * count + n) ^ flips.astype(np.uint64)
+    kept = dice.integers(0, 2**64 - 1, 4, np.uint64)  # hashes near to one of four, so that many are near to each other
+    flips = [sum(1 << int(bit) for bit in dice.choice(64, 5, replace=False)) for _ in range(n * count + n)]
+    some = dice.choice(kept, n * count + n) ^ np.array(flips, np.uint64)
     of, seen_as = some[:n], some[n:].reshape(count, n)
     expected = {
         (i, j)
@@ -188,11 +196,9 @@ def test_candidates_are_all_pairs_of_few_differing_bits(seed, n, count, rows):
     }
     told: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(perceptual, "_COMPARED", rows * max(n, 1))  # in as many pieces as there may be
-        batches = list(candidates(of, seen_as, told.append))
-    found = [(int(i), int(j)) for first, second in batches for i, j in zip(first, second, strict=True)]
-    assert set(found) == expected
-    assert len(found) == len(expected)
+        patch.setattr(perceptual, "_TOGETHER", together)  # in as many pieces as there may be
+        batches = list(Index(seen_as).candidates(of, told.append))
+    assert {(int(i), int(j)) for first, second in batches for i, j in zip(first, second, strict=True)} == expected
     assert sum(told) == n
 
 

@@ -67,7 +67,8 @@ def near_duplicates(thumbnails: Thumbnails, joined: Groups, advance: Callable[[f
 
 
 def _on_every_core(pool: ThreadPoolExecutor, first: Thumbnails, second: Thumbnails) -> Values:
-    some = (np.array_split(pictures, usable_cores()) for pictures in (first, second))
+    shares = min(usable_cores(), len(first))  # each of one pair or more
+    some = (np.array_split(pictures, shares) for pictures in (first, second))
     return np.concatenate(list(pool.map(likeness, *some)))
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -128,12 +129,22 @@ def _everywhere(chunks: int) -> Iterator[_Each]:
 
 
 def _start(pool: ProcessPoolExecutor, some: Sequence[Sequence[Path]]) -> Iterator[_Seen]:
-    """Start the processes while Ctrl-C is held back, as they inherit: the first takes it, and ends the others."""
+    """Start the processes, and give what they see in order."""
+    with _interrupts_held_back():
+        # Not `pool.map`: it cancels what is left, on which a pool whose processes were ended stumbles.
+        seen = deque(pool.submit(_look_at, chunk) for chunk in some)
+    return (seen.popleft().result() for _ in range(len(seen)))
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back, as processes that are started meanwhile inherit: the first takes it, and ends the others."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
-        return pool.map(_look_at, some)
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.map(_look_at, some)
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
