@@ -297,8 +297,9 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(check, data):
     done = check(data, "--json")
     assert done.code == 1
     found = done.json()["findings"]
-    assert [finding["kind"] for finding in found] == ["unreadable", "empty-class", "stray"]
-    assert found[0]["photographs"][0]["path"] == "dog/\N{REPLACEMENT CHARACTER}.jpg"
+    assert [finding["kind"] for finding in found] == ["unreadable", "unreadable", "empty-class", "stray"]
+    assert found[0]["why"] == "dog/\N{REPLACEMENT CHARACTER}.jpg: its name is not UTF-8; rename it"
+    assert found[1]["photographs"][0]["path"] == "dog/\N{REPLACEMENT CHARACTER}.jpg"
     check(data).out.encode()  # raises where there is what cannot be printed
 
 

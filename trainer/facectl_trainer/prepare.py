@@ -155,13 +155,18 @@ def _usable(gathered: Gathered) -> dict[Part, list[Image]]:
     """Keep of a given split what can be used. Raises `UsageError` where a part, or a class of train, is then empty."""
     usable = {image.path for image in gathered.images}
     parts = {part: [i for i in chosen if i.path in usable] for part, chosen in (gathered.given or {}).items()}
-    _check_classes(gathered.root / "train", gathered.labels, parts["train"])
+    _check_classes(_of_part(gathered.root, "train"), gathered.labels, parts["train"])
     if empty := [part for part in PARTS if not parts[part]]:
-        raise UsageError(f"{gathered.root / empty[0]}: none of its images can be used; add some")
+        raise UsageError(f"{_of_part(gathered.root, empty[0])}: none of its images can be used; add some")
     return parts
 
 
-def _check_classes(data: Path, labels: Iterable[str], images: Iterable[Image]) -> None:
+def _of_part(root: Path, part: Part) -> str:
+    """Name a part: the folder, or where a split file gave it, what it is called."""
+    return str(root / part) if (root / part).is_dir() else f"{root}, {part}"
+
+
+def _check_classes(data: Path | str, labels: Iterable[str], images: Iterable[Image]) -> None:
     counts = Counter(image.label for image in images)
     if empty := [label for label in labels if not counts[label]]:
         raise UsageError(

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError, one_line
@@ -56,18 +56,19 @@ def split_grouped(
     """Split images so that no group straddles two parts, each class as nearly as groups allow in the shares asked for.
 
     `groups` are path → group, of which an image may be in several; copies (`hashes`: path → SHA-256) count as one.
-    Groups are taken from the largest to the smallest, and of equals in the order of SHA-256(seed, content); each goes
-    where the squared lack of its classes is lessened most. Source: Sechidis, Tsoumakas & Vlahavas 2011, On the
-    Stratification of Multi-Label Data, whose greedy order this is for groups. Raises `UsageError` where a class
-    comes to have no image in a part.
+    Classes take their turn, that with the fewest photographs left to place first; of its groups those with most of it
+    first, and of equals in the order of SHA-256(seed, content). Each goes where the class lacks most, and among equals
+    where the classes of the group do: the iterative stratification of Sechidis, Tsoumakas & Vlahavas 2011 (On the
+    Stratification of Multi-Label Data). Raises `UsageError` where a class comes to have no image in a part.
     """
     totals = _different([list(images)], hashes)
     wanted = _wanted(totals, test, val)
     parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
     have: dict[Part, Counter[str]] = {part: Counter() for part in PARTS}
-    for unit in _units(images, [hashes, *groups], hashes, seed):
-        counts = _different([unit], hashes)
-        part = max(PARTS, key=lambda part: _gain(counts, have[part], wanted[part], totals))
+    units = _units(images, [hashes, *groups], hashes, seed)
+    for unit, counts, label in _in_turn([(unit, _different([unit], hashes)) for unit in units]):
+        lacks = {part: _lack([label], have[part], wanted[part], totals) for part in PARTS}
+        part = max(PARTS, key=lambda part: (lacks[part], _lack(counts, have[part], wanted[part], totals)))
         parts[part] += unit
         have[part] += counts
     for label in totals:
@@ -77,6 +78,18 @@ def split_grouped(
                 "none; group more finely, or add photographs"
             )
     return {part: sorted(parts[part], key=lambda image: image.path) for part in PARTS}
+
+
+def _in_turn(units: Sequence[tuple[_Unit, Counter[str]]]) -> Iterator[tuple[_Unit, Counter[str], str]]:
+    """Give each unit with the class in whose turn it is placed; the order of `units` decides among equals."""
+    left = list(units)
+    while left:
+        remaining = sum((counts for _, counts in left), Counter[str]())
+        label = min(remaining, key=lambda label: (remaining[label], label))
+        its = [(unit, counts) for unit, counts in left if counts[label]]
+        left = [(unit, counts) for unit, counts in left if not counts[label]]
+        for unit, counts in sorted(its, key=lambda each: -each[1][label]):
+            yield unit, counts, label
 
 
 def _wanted(totals: Mapping[str, int], test: Amount, val: Amount) -> dict[Part, dict[str, float]]:
@@ -95,19 +108,15 @@ def _different(units: Sequence[_Unit], hashes: Mapping[str, str]) -> Counter[str
     return Counter(label for unit in units for label, _ in sorted({(i.label, hashes[i.path]) for i in unit}))
 
 
-def _gain(counts: Counter[str], have: Counter[str], wanted: Mapping[str, float], totals: Mapping[str, int]) -> float:
-    """Give by how much a part's squared lack goes down with these images, as shares of each class's total."""
-
-    def lack(of: str, more: int) -> float:
-        return ((wanted[of] - have[of] - more) / totals[of]) ** 2
-
-    return sum(lack(label, 0) - lack(label, count) for label, count in counts.items())
+def _lack(labels: Iterable[str], have: Counter[str], wanted: Mapping[str, float], totals: Mapping[str, int]) -> float:
+    """Give how much a part lacks of some classes, as the sum of shares of their totals."""
+    return round(sum((wanted[label] - have[label]) / totals[label] for label in labels), 9)
 
 
 def _units(
     images: Sequence[Image], keys: Sequence[Mapping[str, str]], hashes: Mapping[str, str], seed: int
 ) -> list[_Unit]:
-    """Join what shares a key; largest first."""
+    """Join what shares a key, in the order of SHA-256(seed, content)."""
     joined = Groups(len(images))
     for of in keys:
         first: dict[str, int] = {}
@@ -118,8 +127,8 @@ def _units(
     for number, image in enumerate(images):
         units[joined.of(number)].append(image)
 
-    def rank(unit: _Unit) -> tuple[int, str]:
+    def rank(unit: _Unit) -> str:
         content = min(hashes[image.path] for image in unit)
-        return -len(unit), hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+        return hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
 
     return sorted(units.values(), key=rank)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
+from facectl_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from facectl_trainer.data.check.clean import Cleaned
@@ -60,6 +61,8 @@ def check(
     shown = partial(progress, quiet=quiet)
     if html:
         check_out(html, force, "--html")
+    if html and fix and html.resolve() == fix.resolve():
+        raise UsageError(f"{html}: is given for both --html and --fix; give each a place of its own")
     if fix:
         clean.check_target(listed, fix)
     found = report.check(listed, Limits(min_side), ignored, shown)

@@ -55,6 +55,9 @@ def list_data(data: Path | None, labels: str | None, split: Path | None) -> List
     if not listed.photographs:
         kinds = " ".join(sorted(IMAGE_SUFFIXES))
         raise UsageError(f"{listed.root}: no photographs in it; files named {kinds} are looked for")
+    names = {display_name(photograph.path) for photograph in listed.photographs}
+    odd = names - {photograph.path for photograph in listed.photographs}
+    listed.odd.setdefault("unreadable", {}).update(dict.fromkeys(sorted(odd), "its name is not UTF-8; rename it"))
     return listed
 
 
