@@ -36,6 +36,12 @@ def check_new(out: Path, option: str = "--to") -> None:
         raise UsageError(f"{out}: already there; give another {option}, or remove it")
 
 
+def check_apart(out: Path, root: Path, option: str = "--to") -> None:
+    """Raise `UsageError` where `out`, which `option` gave, lies inside the data that it is made from."""
+    if out.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"{out}: lies inside {root}, which stays as it is; give another {option}")
+
+
 def place(source: Path, target: Path, link: bool) -> None:
     """Copy a file to `target`, with its times, or let a symbolic link there lead to it; makes the folders above."""
     target.parent.mkdir(parents=True, exist_ok=True)
