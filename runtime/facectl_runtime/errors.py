@@ -61,6 +61,11 @@ def reason(error: BaseException) -> str:
     return text.splitlines()[0] if text else type(error).__name__
 
 
+def counted(number: int, noun: str, several: str | None = None) -> str:
+    """Give a number with its noun, such as `1 image` and `1,200 images`; `several` where its plural has more than s."""
+    return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'x'?` where a known word is near, and nothing elsewhere."""
     from difflib import get_close_matches

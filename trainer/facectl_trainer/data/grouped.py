@@ -4,9 +4,10 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError, one_line
+from facectl_runtime.errors import UsageError, counted, one_line
 from facectl_runtime.labelled import PARTS, Image, Part
 from facectl_trainer.data.check.near import Groups
 from facectl_trainer.data.csv_labels import read_labels
@@ -41,7 +42,8 @@ def _by_pattern(images: Sequence[Image], rule: str) -> dict[str, str]:
     except re.error as error:
         raise UsageError(f"--group-by '{rule}' is not a pattern ({error}); such as '^(.*)_[0-9]+'") from error
     matches = ((image.path, pattern.search(image.path)) for image in images)
-    return {path: (match[1] if pattern.groups else match[0]) or "" for path, match in matches if match}
+    named = ((path, match[1] if pattern.groups else match[0]) for path, match in matches if match)
+    return {path: name for path, name in named if name}  # an optional group that found nothing names none
 
 
 def split_grouped(
@@ -59,37 +61,78 @@ def split_grouped(
     Classes take their turn, that with the fewest photographs left to place first; of its groups those with most of it
     first, and of equals in the order of SHA-256(seed, content). Each goes where the class lacks most, and among equals
     where the classes of the group do: the iterative stratification of Sechidis, Tsoumakas & Vlahavas 2011 (On the
-    Stratification of Multi-Label Data). Raises `UsageError` where a class comes to have no image in a part.
+    Stratification of Multi-Label Data). Where a class has no more groups left than parts without it, these parts come
+    first: three groups are enough, as far as no other class needs them elsewhere. Raises `UsageError` where a class
+    comes to have no image in a part.
     """
     totals = _different([list(images)], hashes)
     wanted = _wanted(totals, test, val)
     parts: dict[Part, list[Image]] = {part: [] for part in PARTS}
     have: dict[Part, Counter[str]] = {part: Counter() for part in PARTS}
-    units = _units(images, [hashes, *groups], hashes, seed)
-    for unit, counts, label in _in_turn([(unit, _different([unit], hashes)) for unit in units]):
+    units = [(unit, _different([unit], hashes)) for unit in _units(images, [hashes, *groups], hashes, seed)]
+    groups_of = Counter(label for _, counts in units for label in counts)
+    left = groups_of.copy()
+    for unit, counts, label in _in_turn(units):
         lacks = {part: _lack([label], have[part], wanted[part], totals) for part in PARTS}
-        part = max(PARTS, key=lambda part: (lacks[part], _lack(counts, have[part], wanted[part], totals)))
+        part = max(
+            _open_parts([label, *counts], have, left),
+            key=lambda part: (lacks[part], _lack(counts, have[part], wanted[part], totals)),
+        )
         parts[part] += unit
         have[part] += counts
+        left.subtract(counts.keys())
     for label in totals:
         if empty := [part for part in PARTS if not have[part][label]]:
-            raise UsageError(
-                f"class {label}: its groups are too few or too large for a share in each part, and {empty[0]} has "
-                "none; group more finely, or add photographs"
-            )
+            raise UsageError(_too_few(label, totals[label], groups_of[label], empty[0]))
     return {part: sorted(parts[part], key=lambda image: image.path) for part in PARTS}
 
 
 def _in_turn(units: Sequence[tuple[_Unit, Counter[str]]]) -> Iterator[tuple[_Unit, Counter[str], str]]:
     """Give each unit with the class in whose turn it is placed; the order of `units` decides among equals."""
-    left = list(units)
-    while left:
-        remaining = sum((counts for _, counts in left), Counter[str]())
-        label = min(remaining, key=lambda label: (remaining[label], label))
-        its = [(unit, counts) for unit, counts in left if counts[label]]
-        left = [(unit, counts) for unit, counts in left if not counts[label]]
-        for unit, counts in sorted(its, key=lambda each: -each[1][label]):
-            yield unit, counts, label
+    remaining: Counter[str] = Counter()
+    members: dict[str, list[int]] = defaultdict(list)
+    for number, (_, counts) in enumerate(units):
+        remaining.update(counts)
+        for label in counts:
+            members[label].append(number)
+    turns = [(n, label) for label, n in remaining.items()]
+    heapify(turns)
+    placed: set[int] = set()
+    while turns:
+        n, label = heappop(turns)
+        if n != remaining[label]:
+            continue  # it has come down since, and stands in the heap anew
+        its = [number for number in members[label] if number not in placed]
+        placed.update(its)
+        touched = {other: None for number in its for other in units[number][1]}
+        for number in sorted(its, key=lambda number: -units[number][1][label]):
+            remaining.subtract(units[number][1])
+            yield *units[number], label
+        for other in touched:
+            if remaining[other]:
+                heappush(turns, (remaining[other], other))
+
+
+def _open_parts(labels: Iterable[str], have: Mapping[Part, Counter[str]], left: Mapping[str, int]) -> Sequence[Part]:
+    """Give the parts that a group may go to, so that each of its classes can still come into every part.
+
+    Where two classes cannot both, the first of `labels` decides. `left` counts the groups of a class that have no part
+    yet, this one with them.
+    """
+    choice: Sequence[Part] = PARTS
+    for label in labels:
+        empty = [part for part in PARTS if not have[part][label]]
+        if left[label] <= len(empty):
+            choice = [part for part in choice if part in empty] or choice
+    return choice
+
+
+def _too_few(label: str, images: int, groups: int, empty: Part) -> str:
+    do = "; smaller --test and --val may do" if groups >= len(PARTS) else f", of which {len(PARTS)} are needed"
+    return (
+        f"class {label}: its groups are too few or too large for a share in each part, and {empty} has none: it has "
+        f"{counted(images, 'different image')} in {counted(groups, 'group')}{do}; group more finely, or add photographs"
+    )
 
 
 def _wanted(totals: Mapping[str, int], test: Amount, val: Amount) -> dict[Part, dict[str, float]]:
