@@ -141,7 +141,8 @@ def _wanted(totals: Mapping[str, int], test: Amount, val: Amount) -> dict[Part, 
     for label, n in totals.items():
         tests, vals = (amount if isinstance(amount, int) else n * amount for amount in (test, val))
         if tests + vals >= n:
-            raise UsageError(f"class {label}: {n} different images can be used, and none would be left to train on")
+            can = f"class {label}: {counted(n, 'different image')} can be used"
+            raise UsageError(f"{can}, and none would be left to train on; ask for fewer, or for shares")
         wanted["train"][label], wanted["val"][label], wanted["test"][label] = n - tests - vals, vals, tests
     return wanted
 
