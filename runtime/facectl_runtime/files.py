@@ -26,10 +26,7 @@ def scratch_beside(target: Path) -> Iterator[Path]:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        # It takes the name that `remove_abandoned` looks for once it is locked.
-        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=target.parent))
-        lock = _locked(new)
-        scratch = new.rename(new.with_name(_scratch_name(target) + new.name.removeprefix(_NEW)))
+        scratch, lock = _new_scratch(target)
     except OSError as error:
         raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place") from error
     try:
@@ -38,6 +35,19 @@ def scratch_beside(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def _new_scratch(target: Path) -> tuple[Path, int | None]:
+    """Make an empty folder that takes the name that `remove_abandoned` looks for once it is locked."""
+    new = Path(tempfile.mkdtemp(prefix=_NEW, dir=target.parent))
+    lock = _locked(new)
+    try:
+        return new.rename(new.with_name(_scratch_name(target) + new.name.removeprefix(_NEW))), lock
+    except OSError:  # such as of a name that is too long
+        new.rmdir()
+        if lock is not None:
+            os.close(lock)
+        raise
 
 
 def remove_abandoned(target: Path) -> None:

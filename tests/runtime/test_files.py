@@ -259,3 +259,9 @@ def test_a_place_that_cannot_be_written_says_so(tmp_path):
         scratch_beside(tmp_path / "file" / "target"),
     ):
         pytest.fail("a folder below a file")
+
+
+def test_a_name_too_long_leaves_nothing(tmp_path):
+    with pytest.raises(UsageError, match="File name too long"), scratch_beside(tmp_path / ("x" * 250)):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ import pytest
 
 from facectl_runtime.errors import UsageError
 from facectl_trainer.data.csv_labels import describe, read_labels
+from facectl_trainer.data.files_below import FilesBelow
 
 DATA = Path(os.environ.get("FACECTL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
@@ -89,6 +90,22 @@ def test_everything_left_out_has_its_reason_in_whatever_order(read, data):
         images, left_out = read("\n".join(["ID,Class", *rows]))
         assert images == {"b.jpg": "OLD", "one/e.jpg": "YOUNG"}
         assert left_out == expected
+
+
+def test_a_path_from_the_root_is_taken_where_it_leads_into_the_folder(read, data):
+    (data / "e.jpg").write_bytes(b"")
+    linked = data.with_name("linked")
+    linked.symlink_to(data)
+    rows = [f"{data}/a.jpg,OLD", f"{data}/sub/d,YOUNG", f"{data}/e.jpg,ROOT", f"{data}/two//e.jpg,TWO"]
+    images, _ = read("\n".join(["ID,Class", *rows]))
+    assert images == {"a.jpg": "OLD", "sub/d.jpg": "YOUNG", "e.jpg": "ROOT", "two/e.jpg": "TWO"}
+    outside = [f"{data}/../a.jpg", f"{data}/sub/../../x/a.jpg", f"{data}x/a.jpg", f"{data.parent}/a.jpg", "//a.jpg"]
+    within = {f"{data}": "no such image", f"{data}/d.jpg": "no such image"}
+    _, left_out = read("\n".join(["ID,Class", "b.jpg,OLD", *(f"{path},OLD" for path in (*outside, *within))]))
+    expected = dict.fromkeys(outside, "leads out of the data folder") | within
+    assert {name: why for name, why in left_out.items() if why != "not in the table"} == expected
+    known = FilesBelow(linked)
+    assert known.find(f"{linked}/a.jpg") == known.find(f"{data}/a.jpg") == Path("a.jpg")
 
 
 def test_a_whole_path_is_told_from_the_end_of_another(read, data):

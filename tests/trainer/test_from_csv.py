@@ -132,6 +132,40 @@ def test_rows_without_an_image_are_left_out_and_the_rest_is_done(made, images, t
     assert done.err.count("\n") == 1
 
 
+def test_what_cannot_be_trained_on_yet_is_said(made, tmp_path):
+    alone = made(table(rows()[:1])).out
+    assert f"{tmp_path / 'classes'}: 1 image of 1 class: OLD 1\n" in alone
+    assert "it has one class alone, OLD, and two or more are needed" in alone
+    few = made(table(rows()), "--per-class", "2,5", to="few").out
+    lacks = "its class MIDDLE has 2 images, and 3 different ones or more of each are needed"
+    assert f"{tmp_path / 'few'} is ready; before anything is trained on {tmp_path / 'few' / 'train'}: {lacks}" in few
+    assert "facectl train" not in alone + few
+    assert (
+        f"next: facectl train zoo --data {tmp_path / 'most'}/train\n"
+        in made(table(rows()), "--per-class", "3,1", to="most").out
+    )
+    assert (
+        f"next: facectl train zoo --data {tmp_path / 'all'}\n"
+        in made(table(rows()), "--per-class", "1,1,1", to="all").out
+    )
+
+
+def test_class_folders_do_not_go_into_the_images(made, images, tree):
+    before = tree(images)
+    done = made(table(rows()), to="images/classes")
+    assert done.code == 2
+    assert f"{images}/classes: lies inside {images}, which stays as it is; give another --to" in done.error()
+    assert tree(images) == before
+
+
+def test_paths_from_the_root_are_taken_below_the_images(made, images, tmp_path):
+    lines = [f"{images}/{row}" for row in rows()]
+    done = made(table([*lines, f"{tmp_path}/labels.csv,OLD"]))
+    assert done.code == 3
+    assert f"left out: 1: {tmp_path}/labels.csv: leads out of the data folder\n" in done.err
+    assert contents(tmp_path / "classes") == expected()
+
+
 def test_files_of_one_name_are_kept_apart(made, images, tmp_path):
     (images / "a" / "A.JPG").write_bytes(b"large")
     (images / "b" / "a.jpg").write_bytes(b"small")

@@ -121,10 +121,11 @@ def test_the_table_says_how_many_there_are_and_what_comes_next(split, data, tmp_
         (("--test", "9", "--group-by", "[0-9]+"), "class dog: 10 different images can be used, and none would be left"),
         (("--val", "50", "--group-by", "[0-9]+"), "none would be left to train on"),
         (("--test", "1.5"), "--test '1.5' is not known; give a share such as 0.2, or a number"),
-        (("--test", "0"), "--test '0' is not known"),
-        (("--val", "0.0"), "--val '0.0' is not known"),
+        (("--test", "0"), "--test '0' is not allowed, for each part is needed; give a share such as 0.2, or a number"),
+        (("--val", "0.0"), "--val '0.0' is not allowed, for each part is needed"),
         (("--val", "-1"), "--val '-1' is not known"),
-        (("--val", "20%"), "--val '20%' is not known"),
+        (("--val", "15%"), "--val '15%' is not known; give a share such as 0.15, or"),
+        (("--val", "200%"), "--val '200%' is not known; give a share such as 0.2, or"),
         (("--link",), "--link is of --folders"),
         (("--group-by", "("), "--group-by '(' is not a pattern"),
         (("--group-by", "kitten"), "names no group of 30 of 30 images, such as cat/00.jpg"),
@@ -258,7 +259,10 @@ def test_what_is_said_is_the_same_in_every_process(data, tmp_path):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         said.add(done.stderr.splitlines()[-1])
-    assert said == {"facectl: class ape: 5 different images can be used, and none would be left to train on"}
+    none_left = (
+        "class ape: 5 different images can be used, and none would be left to train on; ask for fewer, or for shares"
+    )
+    assert said == {f"facectl: {none_left}"}
 
 
 def test_too_few_groups_are_one_line(refused, data):
@@ -321,6 +325,29 @@ def test_what_is_there_stays_unless_forced(split, refused, data, tmp_path):
     assert "give another --folders" in refused(data, "--folders", tmp_path / "mine")
     assert "a folder; give the name of a file" in split(data, to="mine").error()
     assert "cannot be written" in split(data, to="mine/note.txt/split.json").error()
+
+
+def test_a_split_file_that_cannot_be_written_is_noticed_first_and_leaves_no_folders(split, data, tmp_path):
+    (tmp_path / "note.txt").touch()
+    for to in ("note.txt/split.json", "note.txt/deep/split.json"):
+        said = split(data, "--folders", tmp_path / "parts", to=to).error()
+        assert f"{to}: cannot be written ({tmp_path}/note.txt is no folder); give another --to" in said
+    long = f"{'x' * 250}.json"  # a name that is known to be too long once it is written
+    assert "cannot be written (File name too long)" in split(data, "--folders", tmp_path / "parts", to=long).error()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["note.txt", "photos"]
+    assert split(data, "--folders", tmp_path / "parts", to="parts/split.json").code == 0
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["split.json", "test", "train", "val"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_place_is_one_line(split, data, tmp_path):
+    (tmp_path / "locked").mkdir(mode=0o500)
+    assert f"{tmp_path}/locked may not be written" in split(data, to="locked/split.json").error()
+
+
+def test_folders_do_not_go_into_the_photographs(refused, data):
+    said = refused(data, "--folders", data / "parts")
+    assert f"{data}/parts: lies inside {data}, which stays as it is; give another --folders" in said
 
 
 @pytest.mark.parametrize("link", [False, True])

@@ -13,6 +13,7 @@ from PIL import Image
 
 from facectl_runtime.image import decode
 from facectl_trainer.data import vott
+from facectl_trainer.data.crops import pixels_of
 
 SIZE = (80, 60)
 P3 = Image.open(Path(__file__).parents[2] / "docs" / "vectors" / "p3.png").info["icc_profile"]
@@ -148,7 +149,8 @@ def test_each_region_becomes_a_crop_of_its_pixels(cut, pictures, tmp_path, tree,
         },
     )
     assert "2 crops of 2 pictures: anna 1, bob 1" in done.out
-    assert f"next: facectl train zoo --data {tmp_path / 'crops'}" in done.out
+    lacks = "its class anna has 1 image, and 3 different ones or more of each are needed"
+    assert f"{tmp_path / 'crops'} is ready; before anything is trained on {tmp_path / 'crops'}: {lacks}" in done.out
     assert tree(pictures) == before
 
 
@@ -160,6 +162,28 @@ def test_the_photographs_lie_with_the_json_unless_told_otherwise(facectl, pictur
     again = facectl("data", "from-vott", pictures, "--to", tmp_path / "again", "--quiet")
     assert again.code == 0
     same(tmp_path / "again", crops(tmp_path / "crops"))
+
+
+def test_what_can_be_trained_on_is_offered(cut, tmp_path):
+    some = [region(0, 0, 20, 20, tag) for tag in ("anna", "bob") for _ in range(3)]
+    assert f"next: facectl train zoo --data {tmp_path / 'crops'}\n" in cut(export(asset("x.png", *some))).out
+    alone = cut(export(asset("x.png", some[0])), to="alone").out
+    assert f"{tmp_path / 'alone'}: 1 crop of 1 picture: anna 1\n" in alone
+    assert "it has one class alone, anna, and two or more are needed" in alone
+    assert "facectl train" not in alone
+
+
+def test_crops_do_not_go_into_the_photographs(facectl, cut, pictures, tree):
+    (pictures / "export.json").write_text(json.dumps(export(asset("x.png", region(0, 0, 20, 20, "anna")))))
+    before = tree(pictures)
+    said = f"{pictures}/crops: lies inside {pictures}, which stays as it is; give another --to"
+    for done in (
+        facectl("data", "from-vott", pictures / "export.json", "--to", pictures / "crops", "--quiet"),
+        cut(export(asset("x.png", region(0, 0, 20, 20, "anna"))), to="pictures/crops"),
+    ):
+        assert done.code == 2
+        assert said in done.error()
+    assert tree(pictures) == before
 
 
 @pytest.mark.parametrize("which", ["folder of assets", "folder of a project", "project", "asset"])
@@ -393,6 +417,36 @@ def test_a_box_on_a_photograph_shown_as_it_is_stored_turns_with_it(cut, pictures
     (crop,) = crops(tmp_path / "crops").values()
     assert crop.shape == (40, 20, 3)
     assert (crop == 255).all()
+
+
+@pytest.mark.parametrize("orientation", range(5, 9))
+@pytest.mark.parametrize("shown", [(40, 30), (160, 120), (41, 30), (40, 36)])
+def test_a_box_on_a_photograph_shown_as_it_is_stored_but_smaller_is_scaled_and_turned(
+    cut, pictures, tmp_path, orientation, shown
+):
+    turned(pictures / "turned.png", orientation, 8, 12, 48, 36)
+    across, down = shown[0] / SIZE[0], shown[1] / SIZE[1]
+    box = region(8 * across, 12 * down, 40 * across, 24 * down, "anna")
+    assert cut(export(asset("turned.png", box, size=shown))).code == 0
+    (crop,) = crops(tmp_path / "crops").values()
+    assert crop.shape == (40, 24, 3)
+    assert (crop == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("shown", "size", "orientation", "expected"),
+    [
+        ((800, 600), (3000, 4000), 6, (2250, 500, 2750, 1000)),
+        ((600, 800), (3000, 4000), 6, (500, 250, 1000, 750)),
+        ((800, 600), (4000, 3000), 1, (500, 250, 1000, 750)),
+        ((800, 600), (4000, 3000), 3, (500, 250, 1000, 750)),
+        ((600, 600), (3000, 4000), 6, (500, 1000 / 3, 1000, 1000)),
+        ((800, 600), (3000, 3000), 6, (375, 250, 750, 750)),
+        (None, (3000, 4000), 6, (100, 50, 200, 150)),
+    ],
+)
+def test_what_was_shown_smaller_is_told_by_the_ratio_of_its_sides(shown, size, orientation, expected):
+    assert pixels_of((100, 50, 200, 150), shown, size, orientation) == pytest.approx(expected)
 
 
 def test_a_colour_profile_is_applied_once(cut, pictures, tmp_path):

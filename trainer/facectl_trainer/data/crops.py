@@ -19,7 +19,7 @@ from facectl_trainer.data.contents import Progress
 from facectl_trainer.data.csv_labels import describe
 from facectl_trainer.data.files_below import FilesBelow
 from facectl_trainer.data.names import Names
-from facectl_trainer.data.tree import check_new, folder_name, new_folder
+from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder
 from facectl_trainer.data.vott import Asset, Box, LeftOut, Region, read_vott
 
 LEAST = 10
@@ -87,6 +87,7 @@ def cut_crops(source: Path, images: Path | None, out: Path, shape: Shape, progre
     root = images or (source if source.is_dir() else source.parent)
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder; give the one that holds the photographs with --images")
+    check_apart(out, root)
     found, not_found = _find(root, assets)
     pictures = list(_named(found))
     folders, unusable = _folders({tag for asset in assets for region in asset.regions for tag in region.tags})
@@ -123,20 +124,26 @@ def left_out_lines(left_out: Iterable[LeftOut]) -> dict[str, str]:
 def pixels_of(box: Box, shown: tuple[float, float] | None, size: _Size, orientation: int) -> Box:
     """Bring a box from the picture as it was shown to the picture turned upright, whose `size` is (width, height).
 
-    VoTT shows pictures upright in some versions, and as they are stored in others; their size tells. Where the size
-    shown is that of the upright picture, the box is taken as it is. Where its width and height are swapped and the
-    EXIF orientation (5 to 8) swaps them, the picture was shown as it is stored, and the box is turned with it.
-    Otherwise the picture was shown larger or smaller, and the box is scaled, each direction for itself. What cannot be
-    told, a picture on its head (2 to 4) or a square one, counts as shown upright.
+    VoTT shows pictures upright in some versions, and as they are stored in others, at their own size or a smaller one;
+    the size shown tells. Where the EXIF orientation (5 to 8) swaps width and height, and their ratio as shown is nearer
+    to that of the stored picture than to that of the upright one, it was shown as it is stored: the box is scaled to
+    that, each direction for itself, and turned with it. Else it was shown upright, and the box is scaled alone. What
+    cannot be told, a picture on its head (2 to 4) or a square one, counts as shown upright.
     """
-    width, height = size
-    if shown is None or shown == size:
+    if shown is None:
         return box
-    if shown == (height, width) and orientation >= 5:
-        corners = [_turned(x, y, size, orientation) for x, y in (box[:2], box[2:])]
-        (left, right), (top, bottom) = (sorted(values) for values in zip(*corners, strict=True))
-        return left, top, right, bottom
-    across, down = width / shown[0], height / shown[1]
+    width, height = size
+    as_stored = orientation >= 5 and (shown[0] - shown[1]) * (width - height) < 0  # one is upright, the other lies
+    across, down = (height, width) if as_stored else size
+    box = _scaled(box, across / shown[0], down / shown[1])
+    if not as_stored:
+        return box
+    corners = [_turned(x, y, size, orientation) for x, y in (box[:2], box[2:])]
+    (left, right), (top, bottom) = (sorted(values) for values in zip(*corners, strict=True))
+    return left, top, right, bottom
+
+
+def _scaled(box: Box, across: float, down: float) -> Box:
     return box[0] * across, box[1] * down, box[2] * across, box[3] * down
 
 

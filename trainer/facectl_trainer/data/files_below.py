@@ -19,6 +19,7 @@ class FilesBelow:
         """List the folder. Raises `UsageError` where it, or a folder in it, cannot be read."""
         self.paths = [path.relative_to(folder) for path in images_below(folder, _refuse)]
         """Relative to the folder, sorted."""
+        self._places = {_plain(str(place)) for place in (folder.absolute(), folder.resolve())}
         self._suffixed: Index = defaultdict(list)
         self._bare: Index = defaultdict(list)
         for path in self.paths:
@@ -30,17 +31,26 @@ class FilesBelow:
     def find(self, name: str) -> Path | str:
         """Give the file that a path below the folder names, or the end of one; or why it is none.
 
-        The suffix may be missing.
+        The suffix may be missing. A path from the root is taken where it leads into the folder.
         """
         asked = PurePosixPath(_plain(name))
         if not asked.parts:
             return "no file name"
-        if ".." in asked.parts or asked.is_absolute() or PureWindowsPath(name).is_absolute():
+        from_root = asked.is_absolute() or PureWindowsPath(name).is_absolute()
+        below = self._below(asked) if from_root else str(asked)
+        if below is None or ".." in asked.parts:
             return "leads out of the data folder"
         for index in (self._suffixed, self._bare):  # of the files a.jpg and a.jpg.png, a.jpg is the first
-            if found := _fitting(index, str(asked)):
+            if found := _fitting(index, below):
                 return found
         return "no such image"
+
+    def _below(self, path: PurePosixPath) -> str | None:
+        """Give a path from the root as a whole one in the folder, or None where it leads elsewhere."""
+        for place in self._places:
+            if path.is_relative_to(place):
+                return f"/{path.relative_to(place)}"
+        return None
 
     def find_tail(self, path: str) -> tuple[Path, int] | str:
         """Give (the file that a path on another machine means, how many of its parts agree), or why there is none.

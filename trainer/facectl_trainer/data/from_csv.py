@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError, did_you_mean, one_line
+from facectl_runtime.errors import UsageError, counted, did_you_mean, one_line
 from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import Progress, contents, why_unreadable
@@ -14,7 +14,7 @@ from facectl_trainer.data.csv_labels import NOT_IN_TABLE, describe, read_labels
 from facectl_trainer.data.names import Names
 from facectl_trainer.data.select import balanced
 from facectl_trainer.data.split import conflicts
-from facectl_trainer.data.tree import check_new, folder_name, new_folder, place
+from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder, place
 
 Parts = dict[str, list[Image]]
 """Part (empty where there is one alone) → its images."""
@@ -76,9 +76,11 @@ def arrange(table: Table, out: Path, choice: Choice, link: bool, progress: Progr
 
     Where numbers are asked for, images are chosen by content as `select.balanced` does: copies count once, and no two
     parts share one. A picture that stands under two classes is then left out. Raises `UsageError` where `out` is
-    there or cannot be written, where the table cannot be used, and where a class has too few images.
+    there, lies among the images or cannot be written, where the table cannot be used, and where a class has too few
+    images.
     """
     check_new(out)
+    check_apart(out, table.images)
     images, left_out = read_labels(table.images, table.file, table.file_column, table.label_column)
     images = _of_classes(table.file, images, choice.classes)
     folders = {label: folder_name(label) for label in sorted({image.label for image in images})}
@@ -142,9 +144,9 @@ def _check_enough(different: Mapping[str, int], per_class: Sequence[int]) -> Non
         several = len(per_class) > 1
         asked = f"{' + '.join(map(str, per_class))} = {total}" if several else str(total)
         do = f"ask for at most {most}{' together' if several else ''}" if most >= len(per_class) else "add some"
+        has = f"class {one_line(least)[:100]} has {counted(most, 'different image')} of its own"
         raise UsageError(
-            f"--per-class: class {one_line(least)[:100]} has {most} different images of its own, and {asked} are asked "
-            f"for; {do}, or keep other classes alone with --classes"
+            f"--per-class: {has}, and {asked} are asked for; {do}, or keep other classes alone with --classes"
         )
 
 

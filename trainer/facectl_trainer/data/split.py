@@ -41,9 +41,25 @@ def parse_amount(text: str, option: str) -> Amount:
         return int(text)
     if re.fullmatch(r"0?\.\d{1,9}", text) and float(text) > 0:
         return float(text)
-    raise UsageError(
-        f"{option} {text!r} is not known; give a share such as 0.2, or a number of images of each class such as 50"
-    )
+    if re.fullmatch(r"[0.]+", text):
+        wrong = f"{option} {text!r} is not allowed, for each part is needed"
+    else:
+        wrong = f"{option} {text!r} is not known"
+    raise UsageError(f"{wrong}; give a share such as {_share(text)}, or a number of images of each class such as 50")
+
+
+def _share(text: str) -> str:
+    """Give a share to write: that of a percentage, or else any."""
+    match = re.fullmatch(r"([1-9]\d?) ?%", text)
+    return f"{int(match[1]) / 100:g}" if match else "0.2"
+
+
+def parse_amounts(test: str, val: str) -> tuple[Amount, Amount]:
+    """Read how much is to test on and to choose by. Raises `UsageError`, also where nothing is left to train on."""
+    amounts = parse_amount(test, "--test"), parse_amount(val, "--val")
+    if sum(amount for amount in amounts if isinstance(amount, float)) >= 1:
+        raise UsageError(f"--test {test} and --val {val} leave nothing to train on; give less")
+    return amounts
 
 
 def split(

@@ -76,12 +76,15 @@ def _json(made: "Arranged", to: Path) -> str:
 
 
 def _text(made: "Arranged", to: Path) -> str:
-    from facectl_runtime.errors import one_line
+    from facectl_runtime.errors import counted, one_line
+    from facectl_trainer.data.next_step import next_step
 
     lines = []
     for part, counts in made.counts.items():
         some = ", ".join(f"{one_line(label)[:40]} {count:,}" for label, count in list(counts.items())[:12])
         more = f", and {len(counts) - 12:,} more" if len(counts) > 12 else ""
-        lines.append(f"{to / part}: {sum(counts.values()):,} images of {len(counts):,} classes: {some}{more}")
-    first = to if len(made.counts) != 2 else to / "train"
-    return "\n".join([*lines, f"{to} is ready; next: facectl train zoo --data {first}"])
+        images, classes = counted(sum(counts.values()), "image"), counted(len(counts), "class", "classes")
+        lines.append(f"{to / part}: {images} of {classes}: {some}{more}")
+    data = to if len(made.counts) != 2 else to / "train"
+    first = next(iter(made.counts.values()))
+    return "\n".join([*lines, next_step(to, data, first, parted=len(made.counts) == 3)])

@@ -1,7 +1,9 @@
 """`facectl data split`."""
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,25 +52,28 @@ def split(
     from facectl_runtime.errors import UsageError
     from facectl_runtime.progress import progress
     from facectl_trainer.data.make_split import Rules, make_split, write_folders, write_split
-    from facectl_trainer.data.split import parse_amount
-    from facectl_trainer.data.tree import check_new
+    from facectl_trainer.data.split import parse_amounts
+    from facectl_trainer.data.tree import check_apart, check_new
     from facectl_trainer.prepare import gather
     from facectl_trainer.recipe import DataPlan
-    from facectl_trainer.reports.output import check_out
+    from facectl_trainer.reports.output import check_out, check_writable
 
-    rules = Rules(parse_amount(test, "--test"), parse_amount(val, "--val"), seed, group_by, near)
-    if sum(amount for amount in (rules.test, rules.val) if isinstance(amount, float)) >= 1:
-        raise UsageError(f"--test {test} and --val {val} leave nothing to train on; give less")
+    rules = Rules(*parse_amounts(test, val), seed, group_by, near)
     if link and not folders:
         raise UsageError("--link is of --folders; give both, or leave it out")
     check_out(to, force, "--to")
+    check_writable(to, "--to")
     if folders:
         check_new(folders, "--folders")
+        check_apart(folders, data, "--folders")
     shown = partial(progress, quiet=quiet)
     made = make_split(gather(data, DataPlan(labels=labels), seed, quiet), rules, shown)
-    if folders:
-        write_folders(made.split, folders, link, shown)
-    write_split(made.split, to)
+    with ExitStack() as undo:
+        if folders:
+            write_folders(made.split, folders, link, shown)
+            undo.callback(rmtree, folders, ignore_errors=True)
+        write_split(made.split, to)
+        undo.pop_all()
     _say_left_out(made)
     typer.echo(_json(made, to) if json else _text(made, to))
 

@@ -58,11 +58,15 @@ def _json(cut: "Cut", to: Path) -> str:
 
 
 def _text(cut: "Cut", to: Path) -> str:
+    from facectl_runtime.errors import counted
+    from facectl_trainer.data.next_step import next_step
+
     some = ", ".join(f"{one_line(tag)[:40]} {count:,}" for tag, count in list(cut.crops.items())[:12])
     more = f", and {len(cut.crops) - 12:,} more" if len(cut.crops) > 12 else ""
-    lines = [f"{to}: {sum(cut.crops.values()):,} crops of {cut.pictures:,} pictures: {some}{more}"]
+    made = f"{counted(sum(cut.crops.values()), 'crop')} of {counted(cut.pictures, 'picture')}"
+    lines = [f"{to}: {made}: {some}{more}"]
     if cut.several_tags:
         lines.append(f"regions with several tags, and a crop under each: {cut.several_tags:,}")
     if cut.untagged:
         lines.append(f"regions without a tag, and without a crop: {cut.untagged:,}")
-    return "\n".join([*lines, f"{to} is ready; next: facectl train zoo --data {to}"])
+    return "\n".join([*lines, next_step(to, to, cut.crops)])
