@@ -176,7 +176,7 @@ def test_with_nothing_to_resume_one_line_says_so(uneven, tmp_path):
 def test_an_interrupted_training_is_not_overwritten_unasked(interrupted, tree):
     folder = interrupted.out.parent
     before = tree(folder)
-    with pytest.raises(UsageError, match=r"interrupted there in stage 1 after 1 epochs; give --resume .* or --force"):
+    with pytest.raises(UsageError, match=r"interrupted there in stage 1 after 1 epoch; give --resume .* or --force"):
         train(interrupted, quiet=True)
     assert tree(folder) == before
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from facectl_runtime.errors import counted
 from facectl_runtime.progress import progress
 from facectl_trainer.fit import Hooks, Position, Task, fit_stage
 from facectl_trainer.framework import Compute
@@ -45,7 +46,7 @@ def run_stages(model: Any, rebuilt: Callable[[], Any], session: Session) -> Posi
     if position.history:
         session.unfinished.restore(model, None)
         if not session.quiet:
-            print(f"going on after {len(position.history)} epochs", file=sys.stderr)
+            print(f"going on after {counted(len(position.history), 'epoch')}", file=sys.stderr)
     for index in range(position.stage, len(session.recipe.stages)):
         plan = session.recipe.stages[index]
         half = session.compute.half and on_pixels(model, plan)

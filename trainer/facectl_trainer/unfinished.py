@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 
-from facectl_runtime.errors import UsageError, reason
+from facectl_runtime.errors import UsageError, counted, reason
 from facectl_runtime.files import scratch_beside, swap_in
 from facectl_trainer.fit import DivergedError, Position
 
@@ -195,9 +195,10 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
         unfinished = Unfinished(folder)
         if can_resume(out) and not (resume or force):
             stands = unfinished.position()
+            epochs = counted(len(stands.history), "epoch")
             raise UsageError(
-                f"{out}: a training was interrupted there in stage {stands.stage + 1} after {len(stands.history)} "
-                "epochs; give --resume to continue it, or --force to begin anew"
+                f"{out}: a training was interrupted there in stage {stands.stage + 1} after {epochs}; "
+                "give --resume to continue it, or --force to begin anew"
             )
         if not resume:
             _clear(folder)
@@ -218,8 +219,8 @@ def begin(out: Path, *, resume: bool, force: bool) -> Iterator[Unfinished]:
 def _kept(unfinished: Unfinished) -> str:
     """Say what an interrupted training leaves."""
     if _checkpoints(unfinished.folder):
-        epochs = len(unfinished.position().history)
-        return f"{unfinished.folder} keeps this training as it was after {epochs} epochs; --resume continues it"
+        epochs = counted(len(unfinished.position().history), "epoch")
+        return f"{unfinished.folder} keeps this training as it was after {epochs}; --resume continues it"
     return "nothing of this training is kept: the first checkpoint comes at the end of an epoch, after ten seconds"
 
 

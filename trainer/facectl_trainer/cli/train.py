@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, counted
 
 if TYPE_CHECKING:
     from facectl_trainer.train import Trained
@@ -146,7 +146,7 @@ def _say_left_out(trained: "Trained") -> None:
     from facectl_trainer.data.csv_labels import describe
 
     if trained.left_out:
-        typer.echo(f"left out: {len(trained.left_out)}: {describe(trained.left_out, most=10)}", err=True)
+        typer.echo(f"left out: {len(trained.left_out):,}: {describe(trained.left_out, most=10)}", err=True)
 
 
 def _compare(runs: list[Path], out: Path | None, force: bool, json: bool) -> None:
@@ -210,9 +210,10 @@ def _text(trained: "Trained") -> str:
     low, high = test.interval
     page = trained.out / "report.html"
     look = f"look at {page}, then: " if page.is_file() else ""
+    images = ", ".join(f"{count} {part}" for part, count in trained.counts.items())
     idle = [stage for stage, epoch in trained.kept.items() if not epoch]
     lines = [
-        f"images: {', '.join(f'{count} {part}' for part, count in trained.counts.items())}; {trained.epochs} epochs",
+        f"images: {images}; {counted(trained.epochs, 'epoch')}",
         *(f"stage {stage}: no epoch bettered the loss on val; the network is as it was before" for stage in idle),
         f"calibration on val: temperature {calibration.temperature:.3f}, "
         f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
