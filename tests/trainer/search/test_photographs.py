@@ -1,6 +1,7 @@
 """Photographs by keyword: what comes is checked and recorded."""
 
 import io
+import socket
 
 import numpy as np
 import pytest
@@ -221,6 +222,63 @@ def test_a_host_that_is_not_there_is_not_waited_for_again_and_again(search, inde
     index.add(url=index.site.address.replace("127.0.0.1", "localhost") + "/photo/8")
     assert search(count=1).code == 0
     assert len([url for url in asked if ":9/" in url]) == searching.STRIKES
+
+
+@pytest.mark.parametrize("status", [500, 503, 408])
+def test_a_host_that_fails_is_not_asked_again_and_again(search, index, site, to, status):
+    asked = []
+    site.routes["/broken"] = lambda _: asked.append(1) or Reply(b"", status)
+    for _ in range(8):
+        index.add(url=site.address + "/broken")
+    index.add(url=site.address.replace("127.0.0.1", "localhost") + "/photo/8")
+    assert search(count=1).code == 0
+    assert len(asked) == searching.STRIKES
+    assert len(state(to)["pending"]) == 8
+
+
+def test_a_host_that_drips_is_not_asked_again_and_again(search, index, monkeypatch, to):
+    for _ in range(8):
+        index.add()
+    monkeypatch.setattr(web, "LONGEST", -1.0)
+    monkeypatch.setattr(openverse, "receive", lambda answer, _: answer.content)
+    assert search(count=1).code == 3
+    assert len(index.downloads()) == searching.STRIKES
+    assert len(state(to)["pending"]) == 8
+
+
+LOCAL = [
+    *("127.0.0.1", "127.1", "2130706433", "0x7f.0.0.1", "localhost", "LOCALHOST.", "x.localhost", "0.0.0.0"),
+    *("169.254.169.254", "10.0.0.1", "192.168.1.1", "172.16.0.1", "100.64.0.1"),
+    *("[::1]", "[fe80::1]", "[fe80::1%25eth0]", "[fd00::1]", "[::ffff:127.0.0.1]", "[::]"),
+]
+
+
+@pytest.mark.parametrize("redirected", [False, True])
+def test_addresses_of_this_machine_and_its_network_are_not_asked(search, index, site, to, monkeypatch, redirected):
+    def here(name, *more, **named):
+        assert name in ("openverse.test", "photos.test"), "an address that was to be refused is asked"
+        return found("127.0.0.1", *more, **named)
+
+    found = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    monkeypatch.setenv("NO_PROXY", "*")
+    public = site.address.replace("127.0.0.1", "photos.test")
+    for number, name in enumerate(LOCAL):
+        target = site.address.replace("127.0.0.1", name) + "/photo/secret"
+        site.routes[f"/to/{number}"] = lambda _, target=target: Reply(b"", 302, (("Location", target),))
+        index.add(url=f"{public}/to/{number}" if redirected else target)
+    site.routes["/to/good"] = lambda _: Reply(b"", 302, (("Location", f"/photo/{len(LOCAL)}"),))
+    index.add(url=f"{public}/to/good")
+    assert search(count=1, api=site.address.replace("127.0.0.1", "openverse.test")).code == 0
+    refused = state(to)["refused"]
+    assert set(refused.values()) == {"an address of this machine or its own network"}
+    assert len(refused) == len(LOCAL)
+    assert index.downloads() == [f"/photo/{len(LOCAL)}"]
+
+
+@pytest.mark.parametrize("name", ["8.8.8.8", "[2606:4700::1111]", "localhost.example.org", "10.example.org", "[", ""])
+def test_other_addresses_are_no_local_ones(name):
+    assert not web.is_local(f"http://{name}/a.jpg")
 
 
 def test_a_photograph_that_drips(search, index, monkeypatch, to):

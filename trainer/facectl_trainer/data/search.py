@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin
 
 import numpy as np
 
@@ -31,8 +32,8 @@ from facectl_trainer.data.openverse import (
     in_words,
 )
 from facectl_trainer.data.search_folder import Row, SearchFolder, open_search
-from facectl_trainer.data.web import TooLongError, is_web_address, open_session, receive
-from facectl_trainer.transfer import TIMEOUT, BrokenError, DownloadError, UnreachableError, broken, host
+from facectl_trainer.data.web import TooLongError, is_local, is_web_address, open_session, receive
+from facectl_trainer.transfer import TIMEOUT, BrokenError, DownloadError, broken, host
 
 if TYPE_CHECKING:
     import requests
@@ -113,7 +114,7 @@ def search(
     if not is_web_address(api):
         raise UsageError(f"--api {api!r} is no address of the web; give one such as {API}")
     with open_session() as session, open_search(to, question) as folder:
-        index, photographs = Openverse(session, api, patience, quiet), _Photographs(session)
+        index, photographs = Openverse(session, api, patience, quiet), _Photographs(session, local=is_local(api))
         before, pictures = len(folder.rows), _Pictures(to)
         with progress("photographs", count, quiet) as advance:
             advance(min(before, count))
@@ -132,22 +133,26 @@ def search(
 
 
 class _Photographs:
-    """Files from anywhere on the web; a server that fails again and again, or is busy, is left alone."""
+    """Files from anywhere on the web; a server that fails again and again, or is busy, is left alone.
 
-    def __init__(self, session: "requests.Session") -> None:
-        self._session = session
+    Addresses of this machine and of its own network are refused, but where the index is there too (`local`).
+    """
+
+    def __init__(self, session: "requests.Session", local: bool) -> None:
+        self._session, self._local = session, local
         self._strikes: Counter[str] = Counter()
 
     def get(self, url: str) -> bytes:
         """Give a file's bytes. Raises `_RefusedError` where it is no use to try again, and else `BrokenError`."""
         if not is_web_address(url):
             raise _RefusedError("no web address")
+        self._check_place(url)
         name = host(url)
         if self._strikes[name] >= STRIKES:
             raise BrokenError(f"{name}: is left alone, for it failed {STRIKES} times")
         try:
             content = self._ask(url, name)
-        except UnreachableError:
+        except BrokenError:
             self._strikes[name] += 1
             raise
         self._strikes[name] = 0
@@ -158,7 +163,11 @@ class _Photographs:
 
         try:
             with self._session.get(
-                url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}
+                url,
+                stream=True,
+                timeout=TIMEOUT,
+                headers={"Accept-Encoding": "identity"},
+                hooks={"response": self._check_redirect},
             ) as answer:
                 self._judge(answer, name)
                 return receive(answer, MAX_BYTES)
@@ -168,6 +177,15 @@ class _Photographs:
             raise broken(name, error) from error
         except TooLongError as error:
             raise _RefusedError(f"more than {MAX_BYTES} bytes") from error
+
+    def _check_redirect(self, answer: "requests.Response", **_: object) -> None:
+        """Look at where an answer leads before that is asked."""
+        if target := self._session.get_redirect_target(answer):
+            self._check_place(urljoin(answer.url, target))
+
+    def _check_place(self, url: str) -> None:
+        if not self._local and is_local(url):
+            raise _RefusedError("an address of this machine or its own network")
 
     def _judge(self, answer: "requests.Response", name: str) -> None:
         status = answer.status_code

@@ -1,5 +1,7 @@
 """What every download of photographs shares: a session that says who asks, and answers of bounded length."""
 
+import ipaddress
+import socket
 import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -56,3 +58,26 @@ def is_web_address(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname)
     except ValueError:
         return False
+
+
+def is_local(url: str) -> bool:
+    """Say whether an address names a host by a number that is not of the whole Internet, or this machine by its name.
+
+    What a name leads to is not asked.
+    """
+    try:
+        name = (urlsplit(url).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    try:
+        return not _number(name).is_global
+    except (OSError, ValueError):
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Read an IP address, also as C does: `127.1`, `0x7f000001`. Raises `OSError` or `ValueError` where it is none."""
+    if ":" not in name:
+        return ipaddress.IPv4Address(socket.inet_aton(name))
+    address = ipaddress.IPv6Address(name)
+    return address.ipv4_mapped or address
