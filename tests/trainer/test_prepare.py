@@ -1,5 +1,7 @@
 """Images are gathered, chosen and divided as the recipe says, and what cannot be used is named."""
 
+import shutil
+
 import pytest
 
 from facectl_runtime.errors import UsageError
@@ -79,6 +81,18 @@ def test_what_is_unreadable_is_left_out_and_no_class_may_be_empty_then(folder):
     assert less.left_out == {"red/00.png": "damaged"}
     with pytest.raises(UsageError, match="no readable images in the class green"):
         found.without({image.path: "damaged" for image in found.images if image.label == "green"})
+
+
+def test_a_class_that_train_has_no_more_is_named_with_the_reason(parted):
+    for path in (parted / "train" / "blue").iterdir():
+        shutil.copy(path, parted / "val" / "blue" / f"copy of {path.name}")
+    with pytest.raises(UsageError) as caught:
+        divide(gathered(parted), PLAN, 0, None)
+    assert f"{parted}/train: no images are left in the class blue: 4 left out, such as train/blue/" in str(caught.value)
+    assert ": the same picture stands in val; add others, or leave the class out" in str(caught.value)
+    shutil.rmtree(parted / "train" / "blue")
+    with pytest.raises(UsageError, match="train: no images in the class blue; add some"):
+        divide(gathered(parted), PLAN, 0, None)
 
 
 def test_the_fingerprint_is_of_what_is_used(folder):

@@ -87,7 +87,9 @@ def test_a_class_of_only_corrupt_images_is_named(refused, small):
 def test_two_classes_of_the_same_pictures(refused, small):
     shutil.rmtree(small / "red")
     shutil.copytree(small / "blue", small / "red")
-    assert "no readable images in the class blue, red" in refused(small)
+    said = refused(small)
+    assert "no images are left in the class blue, red: " in said
+    assert " left out, such as blue/00.png: the same picture stands under two labels; add others, or leave" in said
 
 
 def test_copies_do_not_count_as_images(refused, small):

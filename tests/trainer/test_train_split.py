@@ -101,3 +101,13 @@ def test_a_split_file_that_cannot_be_used_is_one_line(train, data, split, tmp_pa
     assert done.code == 2
     assert "no readable images in the class red" in done.error()
     assert not (tmp_path / "run").exists()
+
+
+def test_a_class_of_which_each_photograph_has_changed_is_named_with_the_reason(train, data, split, draw, tmp_path):
+    for number, path in enumerate(sorted((data / "red").iterdir())):
+        draw(path, "red", 900 + number)
+    done = train(split)
+    assert done.code == 2
+    assert "no images are left in the class red: 6 left out, such as red/" in done.error()
+    assert ": changed since the split was made; add others, or leave the class out" in done.error()
+    assert not (tmp_path / "run").exists()

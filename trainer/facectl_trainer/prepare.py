@@ -1,11 +1,10 @@
 """Preparation: from a data folder to labelled images in three parts, with what could not be used named."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, one_line
 from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, presplit, read_split
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
@@ -15,14 +14,19 @@ from facectl_trainer.data.select import balanced, most_photographed
 from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
 from facectl_trainer.recipe import DataPlan, SplitPlan
 
+_CHANGED = "changed since the split was made"
+_COPY = "the same picture stands"
+_CONFLICT = f"{_COPY} under two labels"
+
 
 @dataclass(frozen=True)
 class Gathered:
     """The images of a data folder, each of one class and one content."""
 
     root: Path
+    listed: Sequence[Image]
+    """Those that were found, whether or not they can be used."""
     images: list[Image]
-    labels: tuple[str, ...]
     hashes: dict[str, str]
     """Path → SHA-256."""
     left_out: dict[str, str]
@@ -30,11 +34,16 @@ class Gathered:
     given: Mapping[Part, Sequence[Image]] | None
     """The parts of a folder that is split already, or of a split file."""
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, sorted; each has an image."""
+        return tuple(sorted({image.label for image in self.listed}))
+
     def without(self, errors: Mapping[str, str]) -> "Gathered":
         """Leave out images that turned out to be unreadable. Raises `UsageError` where a class is then empty."""
-        images = [image for image in self.images if image.path not in errors]
-        _check_classes(self.root, self.labels, images)
-        return replace(self, images=images, left_out={**self.left_out, **errors})
+        images, left_out = [i for i in self.images if i.path not in errors], {**self.left_out, **errors}
+        _check_classes(self.root, self.labels, self.listed, images, left_out)
+        return replace(self, images=images, left_out=left_out)
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path 
     given, images, left_out = _listed(root, plan, split_file)
     if plan.top:
         images = most_photographed(images, plan.top)
+    listed = images
     if len(labels := sorted({image.label for image in images})) < 2:
         raise UsageError(
             f"{root}: only one class, {labels[0]}; a classifier needs two or more{_table_hint(root, plan)}"
@@ -61,13 +71,14 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path 
         hashes, unreadable = _hash(root, images, advance)
     left_out |= unreadable
     images = [image for image in images if image.path in hashes]
-    left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), "the same picture stands under two labels")
+    left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), _CONFLICT)
     left_out |= _straddling(given, hashes) if given else {}
     left_out |= _changed(split_file, hashes) if split_file else {}
     images = [image for image in images if image.path not in left_out]
+    _check_classes(root, labels, listed, images, left_out)
     if plan.per_class:
         images = balanced(images, hashes, plan.per_class, seed)
-    return Gathered(root, images, tuple(labels), hashes, left_out, given).without({})
+    return Gathered(root, listed, images, hashes, left_out, given)
 
 
 def check_data(root: Path, plan: DataPlan, split_file: Path | None = None) -> None:
@@ -137,7 +148,7 @@ def _is_utf_8(path: str) -> bool:
 def _changed(split_file: Path, hashes: Mapping[str, str]) -> dict[str, str]:
     """Find pictures that are no longer what was split: a copy of them may stand in another part."""
     before = read_split(split_file).hashes
-    return {path: "changed since the split was made" for path, now in hashes.items() if before.get(path) != now}
+    return {path: _CHANGED for path, now in hashes.items() if before.get(path) != now}
 
 
 def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]) -> dict[str, str]:
@@ -146,7 +157,7 @@ def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]
     seen: dict[str, Part] = {}
     for part in reversed(PARTS):
         known = [(image.path, hashes[image.path]) for image in given[part] if image.path in hashes]
-        left_out |= {path: f"the same picture stands in {seen[content]}" for path, content in known if content in seen}
+        left_out |= {path: f"{_COPY} in {seen[content]}" for path, content in known if content in seen}
         seen |= {content: part for _, content in known if content not in seen}
     return left_out
 
@@ -155,7 +166,9 @@ def _usable(gathered: Gathered) -> dict[Part, list[Image]]:
     """Keep of a given split what can be used. Raises `UsageError` where a part, or a class of train, is then empty."""
     usable = {image.path for image in gathered.images}
     parts = {part: [i for i in chosen if i.path in usable] for part, chosen in (gathered.given or {}).items()}
-    _check_classes(_of_part(gathered.root, "train"), gathered.labels, parts["train"])
+    named = _of_part(gathered.root, "train")
+    listed = (gathered.given or {}).get("train", ())
+    _check_classes(named, gathered.labels, listed, parts["train"], gathered.left_out)
     if empty := [part for part in PARTS if not parts[part]]:
         raise UsageError(f"{_of_part(gathered.root, empty[0])}: none of its images can be used; add some")
     return parts
@@ -166,9 +179,27 @@ def _of_part(root: Path, part: Part) -> str:
     return str(root / part) if (root / part).is_dir() else f"{root}, {part}"
 
 
-def _check_classes(data: Path | str, labels: Iterable[str], images: Iterable[Image]) -> None:
-    counts = Counter(image.label for image in images)
-    if empty := [label for label in labels if not counts[label]]:
-        raise UsageError(
-            f"{data}: no readable images in the class {', '.join(empty)}; add some, or leave the class out"
-        )
+def _check_classes(
+    data: Path | str,
+    labels: Iterable[str],
+    listed: Iterable[Image],
+    images: Iterable[Image],
+    left_out: Mapping[str, str],
+) -> None:
+    """Raise `UsageError` where of a class no image is left of those `listed`."""
+    there = {image.label for image in images}
+    empty = [label for label in labels if label not in there]
+    if not empty:
+        return
+    classes = f"the class {', '.join(empty)}"
+    paths = [display_name(image.path) for image in listed if image.label in empty]
+    lost = [(path, left_out[path]) for path in paths if path in left_out]
+    readable = [(path, why) for path, why in lost if why == _CHANGED or why.startswith(_COPY)]
+    if not readable:
+        kind = "readable images" if lost else "images"
+        raise UsageError(f"{data}: no {kind} in {classes}; add some, or leave the class out")
+    path, why = readable[0]
+    raise UsageError(
+        f"{data}: no images are left in {classes}: {len(lost):,} left out, such as {one_line(path)[:100]}: {why}; add "
+        "others, or leave the class out"
+    )
