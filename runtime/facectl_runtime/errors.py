@@ -3,7 +3,7 @@
 Every message is one line that names the value met, what is allowed and what to do.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def one_line(text: str) -> str:
@@ -64,6 +64,13 @@ def reason(error: BaseException) -> str:
 def counted(number: int, noun: str, several: str | None = None) -> str:
     """Give a number with its noun, such as `1 image` and `1,200 images`; `several` where its plural has more than s."""
     return f"{number:,} {noun if number == 1 else several or f'{noun}s'}"
+
+
+def describe(left_out: Mapping[str, str], most: int = 3) -> str:
+    """Put what is left out into one line: the first few with their reasons, and how many more there are."""
+    some = [f"{one_line(name)[:100] or 'a row'}: {one_line(why)}" for name, why in sorted(left_out.items())[:most]]
+    more = len(left_out) - len(some)
+    return "; ".join(some) + (f"; and {more:,} more" if more else "") if some else "nothing"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

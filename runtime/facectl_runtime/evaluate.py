@@ -1,6 +1,6 @@
 """Evaluation of a classifier on labelled images."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from facectl_runtime import image
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.labelled import Image
+from facectl_runtime.labelled import CHANGED, Image, content_hash
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead
 from facectl_runtime.sources import display_name
@@ -70,8 +70,12 @@ def answer_labelled(
     root: Path,
     images: Sequence[Image],
     advance: Callable[[int], None],
+    hashes: Mapping[str, str] | None = None,
 ) -> Answered:
-    """Answer every image. Raises `UsageError` for a label that the model does not have, and where none can be read."""
+    """Answer every image; one whose content is not that of `hashes` (path → SHA-256) is left out.
+
+    Raises `UsageError` for a label that the model does not have, and where none can be read.
+    """
     index = {label: number for number, label in enumerate(labels)}
     if unknown := sorted({item.label for item in images} - set(index)):
         raise UsageError(
@@ -79,7 +83,11 @@ def answer_labelled(
         )
 
     def load(item: Image) -> Pixels:
-        return image.load(root / item.path, spec)
+        pixels = image.load(root / item.path, spec)
+        recorded = (hashes or {}).get(item.path)
+        if recorded and content_hash(root / item.path) != recorded:
+            raise ImageError(CHANGED)
+        return pixels
 
     kept, rows, unreadable = [], [], []
     for item, answer in answers(decode_ahead(images, load, BATCH, eager=True), engine):
@@ -90,7 +98,7 @@ def answer_labelled(
             rows.append(answer)
         advance(1)
     if not kept:
-        raise UsageError(f"{root}: none of its {len(images)} images could be read ({unreadable[0][1]})")
+        raise UsageError(f"{root}: none of its {len(images)} images can be used ({unreadable[0][1]})")
     return Answered(kept, np.array([index[item.label] for item in kept]), np.stack(rows), unreadable)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,8 @@ from facectl_runtime.sources import display_name, images_below
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
+CHANGED = "changed since the split was made"
+"""Why an image is left out whose content is no longer the one that a split file names."""
 _PART_NAMES = {*PARTS, "training", "valid", "validation", "testing"}
 
 
@@ -80,18 +84,32 @@ def presplit(data: Path) -> dict[Part, list[Image]] | None:
     }
 
 
-def choose_images(data: Path | None, split: Path | None, part: str | None) -> tuple[Path, list[Image], str]:
-    """Give (data folder, images, what they are) to measure on: a part of a split, or else a whole folder.
+@dataclass(frozen=True)
+class Chosen:
+    """Images to measure on."""
+
+    root: Path
+    """The data folder."""
+    images: Sequence[Image]
+    what: str
+    """What they are, in words."""
+    hashes: Mapping[str, str]
+    """Path → SHA-256 of the content that a split file names; empty where there is no such file."""
+
+
+def choose_images(data: Path | None, split: Path | None, part: str | None) -> Chosen:
+    """Give the images to measure on: a part of a split, or else a whole folder.
 
     `split` is a split file, and `data` then where its photographs lie now, if they were moved; without it `data` may
     be split into train, val and test itself. `part` is test where it is None. Raises `UsageError`.
     """
     parts: dict[Part, list[Image]] | None
+    hashes: Mapping[str, str] = {}
     if part not in (None, *PARTS):
         raise UsageError(f"--part {part!r} is not known; use {', '.join(PARTS)}")
     if split is not None:
         recorded = read_split(split)
-        root, parts, what = data or Path(recorded.root), recorded.parts, f"of {split}"
+        root, parts, what, hashes = data or Path(recorded.root), recorded.parts, f"of {split}", recorded.hashes
         if not root.is_dir():
             raise UsageError(f"{root}: the photographs of {split} are not there; give their new place with --data")
     elif data is not None:
@@ -101,19 +119,31 @@ def choose_images(data: Path | None, split: Path | None, part: str | None) -> tu
     if parts is None:
         if part is not None:
             raise UsageError(f"--part {part}: {root} is not split; give --split, or leave --part out")
-        return root, class_folders(root), f"all images {what}"
+        return Chosen(root, class_folders(root), f"all images {what}", hashes)
     chosen: Part = part or "test"
     if not parts.get(chosen):
         raise UsageError(f"{split or root}: it has no {chosen} images; use another --part")
-    return root, parts[chosen], f"the {chosen} part {what}"
+    return Chosen(root, parts[chosen], f"the {chosen} part {what}", hashes)
 
 
 def own_split(run: Path, data: Path | None) -> Path | None:
-    """Give the split file of a run folder, where `data` is not given or holds the photographs of that split."""
+    """Give the split file of a run folder, where `data` is not given or holds a test photograph of that split.
+
+    Its content decides: other photographs may have the same names.
+    """
     path = run / "split.json"
     if not path.is_file() or data is None:
         return path if path.is_file() else None
-    return path if any((data / item.path).is_file() for item in read_split(path).parts.get("test", [])) else None
+    recorded = read_split(path)
+    tests = ((data / item.path, recorded.hashes.get(item.path)) for item in recorded.parts.get("test", []))
+    return path if any(_has_content(file, content) for file, content in tests) else None
+
+
+def _has_content(file: Path, content: str | None) -> bool:
+    try:
+        return content is not None and file.is_file() and content_hash(file) == content
+    except OSError:
+        return False
 
 
 def read_split(path: Path) -> Split:

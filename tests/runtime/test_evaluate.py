@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from facectl_runtime.evaluate import metrics
+from facectl_runtime.labelled import content_hash
 from facectl_runtime.metrics import wilson
 
 
@@ -64,7 +65,20 @@ def test_what_cannot_be_read_is_left_out_and_named(model, classes, facectl):
     assert "empty" in found["unreadable"]["green/0.png"]
     text = facectl("evaluate", model, "--data", classes)
     assert text.code == 3
-    assert "left out: red/3.jpg: " in text.out
+    assert "left out: 2: green/0.png: " in text.out
+    assert "; red/3.jpg: " in text.out
+
+
+def test_of_many_that_cannot_be_read_the_first_are_named(model, classes, facectl):
+    for number in range(50):
+        (classes / "red" / f"bad\n{number:02}.jpg").write_text("no picture")
+    ran = facectl("evaluate", model, "--data", classes)
+    assert ran.code == 3
+    last = ran.out.splitlines()[-1]
+    assert last.startswith(r"left out: 50: red/bad\n00.jpg: ")
+    assert last.endswith("; and 40 more")
+    assert last.count("red/bad") == 10
+    assert len(facectl("evaluate", model, "--data", classes, "--json").json()["unreadable"]) == 50
 
 
 def test_images_whose_names_are_not_utf8_are_measured_and_named(model, classes, facectl):
@@ -90,7 +104,7 @@ def test_nothing_that_can_be_read_is_an_error(model, tmp_path, facectl):
         (tmp_path / "data" / name / "1.png").touch()
     ran = facectl("evaluate", model, "--data", tmp_path / "data", "--quiet")
     assert ran.code == 2
-    assert "none of its 2 images could be read" in ran.error()
+    assert "none of its 2 images can be used" in ran.error()
 
 
 @pytest.mark.parametrize("make", ["missing", "empty", "file"])
@@ -119,10 +133,11 @@ def test_a_folder_that_is_split_already_is_measured_on_the_part_asked_for(model,
     assert facectl("evaluate", model, "--data", tmp_path / "parts", "--part", "val", "--json").json()["n"] == 6
 
 
-def split_file(classes: Path, **parts: list[str]) -> Path:
+def split_file(classes: Path, hashed: bool = False, **parts: list[str]) -> Path:
     listed = {part: [{"path": p, "label": p.split("/")[0]} for p in paths] for part, paths in parts.items()}
     path = classes.parent / "split.json"
-    path.write_text(json.dumps({"root": str(classes), "parts": listed, "hashes": {}}))
+    hashes = {name: content_hash(classes / name) for names in parts.values() for name in names} if hashed else {}
+    path.write_text(json.dumps({"root": str(classes), "parts": listed, "hashes": hashes}))
     return path
 
 
@@ -131,6 +146,22 @@ def test_a_split_file_chooses_the_images(model, classes, facectl):
     found = facectl("evaluate", model, "--split", path, "--json").json()
     assert (found["n"], found["accuracy"]) == (2, 0.5)
     assert facectl("evaluate", model, "--split", path, "--part", "train", "--json").json()["accuracy"] == 1
+
+
+def test_what_has_changed_since_the_split_is_left_out_and_named(model, classes, paint, facectl):
+    path = split_file(classes, test=["blue/1.png", "red/1.png", "red/2.png"], hashed=True)
+    assert facectl("evaluate", model, "--split", path, "--json").json()["n"] == 3
+    paint("data/red/1.png", "blue")
+    ran = facectl("evaluate", model, "--split", path, "--json")
+    assert ran.code == 3
+    assert ran.json()["n"] == 2
+    assert ran.json()["unreadable"] == {"red/1.png": "changed since the split was made"}
+    assert "left out: 1: red/1.png: changed since" in facectl("evaluate", model, "--split", path).out
+    for name in ("blue/1.png", "red/2.png"):
+        paint(f"data/{name}", "green")
+    ran = facectl("evaluate", model, "--split", path, "--quiet")
+    assert ran.code == 2
+    assert "none of its 3 images can be used (changed since the split was made)" in ran.error()
 
 
 def test_a_split_file_follows_its_images(model, classes, facectl):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facectl_runtime.errors import UsageError
-from facectl_trainer.data.csv_labels import describe, read_labels
+from facectl_runtime.errors import UsageError, describe
+from facectl_trainer.data.csv_labels import read_labels
 from facectl_trainer.data.files_below import FilesBelow
 
 DATA = Path(os.environ.get("FACECTL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))

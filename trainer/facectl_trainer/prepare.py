@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError, one_line
-from facectl_runtime.labelled import PARTS, Image, Part, Split, class_folders, presplit, read_split
+from facectl_runtime.labelled import CHANGED, PARTS, Image, Part, Split, class_folders, presplit, read_split
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import contents
@@ -14,7 +14,6 @@ from facectl_trainer.data.select import balanced, most_photographed
 from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
 from facectl_trainer.recipe import DataPlan, SplitPlan
 
-_CHANGED = "changed since the split was made"
 _COPY = "the same picture stands"
 _CONFLICT = f"{_COPY} under two labels"
 
@@ -148,7 +147,7 @@ def _is_utf_8(path: str) -> bool:
 def _changed(split_file: Path, hashes: Mapping[str, str]) -> dict[str, str]:
     """Find pictures that are no longer what was split: a copy of them may stand in another part."""
     before = read_split(split_file).hashes
-    return {path: _CHANGED for path, now in hashes.items() if before.get(path) != now}
+    return {path: CHANGED for path, now in hashes.items() if before.get(path) != now}
 
 
 def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]) -> dict[str, str]:
@@ -194,7 +193,7 @@ def _check_classes(
     classes = f"the class {', '.join(empty)}"
     paths = [display_name(image.path) for image in listed if image.label in empty]
     lost = [(path, left_out[path]) for path in paths if path in left_out]
-    readable = [(path, why) for path, why in lost if why == _CHANGED or why.startswith(_COPY)]
+    readable = [(path, why) for path, why in lost if why == CHANGED or why.startswith(_COPY)]
     if not readable:
         kind = "readable images" if lost else "images"
         raise UsageError(f"{data}: no {kind} in {classes}; add some, or leave the class out")

@@ -15,7 +15,7 @@ from facectl_runtime.cli.options import (
     QuietOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, one_line
+from facectl_runtime.errors import ImageError, describe
 
 if TYPE_CHECKING:
     from facectl_runtime.evaluate import Evaluation
@@ -39,8 +39,9 @@ def evaluate(
     """Measure accuracy on labelled images.
 
     With its 95 % interval, precision and recall per class, and the confusion matrix. A run folder is measured on the
-    test part of its own split; --data says where those photographs lie now. Images that a model was trained on flatter
-    it: give an exported file --split RUN/split.json, or photographs of another day.
+    test part of its own split; --data says where those photographs lie now. What has changed since a split was made is
+    left out. Images that a model was trained on flatter it: give an exported file --split RUN/split.json, or
+    photographs of another day.
     """
     import msgspec
 
@@ -54,13 +55,13 @@ def evaluate(
 
     asked, by = parse_device(device), engine_asked(engine, declared_types)
     spec = read_spec(model)
-    root, images, what = choose_images(data, split or own_split(model, data), part)
+    chosen = choose_images(data, split or own_split(model, data), part)
     opened = format_of(model, by).open(model, spec, asked)
-    with progress(f"evaluating on {opened.device}", len(images), quiet) as advance:
-        answered = answer_labelled(opened, spec.input, spec.labels, root, images, advance)
+    with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
+        answered = answer_labelled(opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes)
     result = evaluation(answered, spec.labels)
     if not quiet:
-        print(f"{what}; {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
+        print(f"{chosen.what}; {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
     if json:
         about = {
             "model": display_name(model),
@@ -92,7 +93,8 @@ def _text(result: "Evaluation") -> str:
         columns(per_class, right=(1, 2, 3, 4)),
         "confusion (row: true, column: predicted)\n" + _confusion(result),
     ]
-    parts += [one_line(f"left out: {path}: {error}") for path, error in result.unreadable.items()]
+    if result.unreadable:
+        parts.append(f"left out: {len(result.unreadable):,}: {describe(result.unreadable, most=10)}")
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, counted
+from facectl_runtime.errors import UsageError, counted, describe
 
 if TYPE_CHECKING:
     from facectl_trainer.train import Trained
@@ -143,7 +143,6 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
 
 
 def _say_left_out(trained: "Trained") -> None:
-    from facectl_trainer.data.csv_labels import describe
 
     if trained.left_out:
         typer.echo(f"left out: {len(trained.left_out):,}: {describe(trained.left_out, most=10)}", err=True)

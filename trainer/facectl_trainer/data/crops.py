@@ -12,11 +12,10 @@ from urllib.parse import unquote
 from PIL import Image
 
 from facectl_runtime.devices import usable_cores
-from facectl_runtime.errors import ImageError, UsageError, one_line
+from facectl_runtime.errors import ImageError, UsageError, describe, one_line
 from facectl_runtime.image import decode_with_header
 from facectl_runtime.sources import IMAGE_SUFFIXES, display_name
 from facectl_trainer.data.contents import Progress
-from facectl_trainer.data.csv_labels import describe
 from facectl_trainer.data.files_below import FilesBelow
 from facectl_trainer.data.names import Names
 from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder
@@ -117,7 +116,7 @@ def cut_crops(source: Path, images: Path | None, out: Path, shape: Shape, progre
 
 
 def left_out_lines(left_out: Iterable[LeftOut]) -> dict[str, str]:
-    """Give {file and region: why}, for `csv_labels.describe`."""
+    """Give {file and region: why}, for `errors.describe`."""
     return {_where(each): each.why for each in left_out}
 
 

@@ -2,11 +2,11 @@
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError, did_you_mean, one_line, reason
+from facectl_runtime.errors import UsageError, describe, did_you_mean, one_line, reason
 from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.files_below import FilesBelow
@@ -59,13 +59,6 @@ def read_labels(
         there = f"; images are called such as {one_line(display_name(known.paths[0]))[:100]}" if known.paths else ""
         raise UsageError(f"{table}: no row names an image below {data}: {describe(given)}{there}")
     return sorted(images, key=lambda image: image.path), left_out
-
-
-def describe(left_out: Mapping[str, str], most: int = 3) -> str:
-    """Put what is left out into one line: the first few with their reasons, and how many more there are."""
-    some = [f"{one_line(name)[:100] or 'a row'}: {why}" for name, why in sorted(left_out.items())[:most]]
-    more = len(left_out) - len(some)
-    return "; ".join(some) + (f"; and {more:,} more" if more else "") if some else "nothing"
 
 
 def _why_not(labels: Sequence[str]) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError, counted, did_you_mean, one_line
+from facectl_runtime.errors import UsageError, counted, describe, did_you_mean, one_line
 from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import Progress, contents, why_unreadable
-from facectl_trainer.data.csv_labels import NOT_IN_TABLE, describe, read_labels
+from facectl_trainer.data.csv_labels import NOT_IN_TABLE, read_labels
 from facectl_trainer.data.names import Names
 from facectl_trainer.data.select import balanced
 from facectl_trainer.data.split import conflicts

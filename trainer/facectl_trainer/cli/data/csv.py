@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
-from facectl_runtime.errors import ImageError
+from facectl_runtime.errors import ImageError, counted, describe, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.from_csv import Arranged
@@ -58,8 +58,6 @@ def from_csv(
 
 
 def _warn(made: "Arranged") -> None:
-    from facectl_runtime.errors import one_line
-    from facectl_trainer.data.csv_labels import describe
 
     for label, folder in made.renamed.items():
         typer.echo(f"class {one_line(label)[:100]}: its folder is {folder}", err=True)
@@ -76,7 +74,6 @@ def _json(made: "Arranged", to: Path) -> str:
 
 
 def _text(made: "Arranged", to: Path) -> str:
-    from facectl_runtime.errors import counted, one_line
     from facectl_trainer.data.next_step import next_step
 
     lines = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
+from facectl_runtime.errors import UsageError, describe, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.make_split import Made
@@ -49,7 +50,6 @@ def split(
     Each class is split alike, by the content of its photographs and a seed: neither names nor order matter, and copies
     stay together. The photographs stay where they are; `facectl train RECIPE --split FILE` takes the file.
     """
-    from facectl_runtime.errors import UsageError
     from facectl_runtime.progress import progress
     from facectl_trainer.data.make_split import Rules, make_split, write_folders, write_split
     from facectl_trainer.data.split import parse_amounts
@@ -79,7 +79,6 @@ def split(
 
 
 def _say_left_out(made: "Made") -> None:
-    from facectl_trainer.data.csv_labels import describe
 
     if made.left_out:
         typer.echo(f"left out: {len(made.left_out):,}: {describe(made.left_out, most=10)}", err=True)
@@ -92,7 +91,6 @@ def _json(made: "Made", to: Path) -> str:
 
 
 def _text(made: "Made", to: Path) -> str:
-    from facectl_runtime.errors import one_line
     from facectl_runtime.output import columns
 
     counts = made.counts()

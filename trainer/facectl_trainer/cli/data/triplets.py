@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facectl_runtime.cli.options import QuietOption
-from facectl_runtime.errors import ImageError
+from facectl_runtime.errors import ImageError, describe
 
 
 def triplets(
@@ -23,7 +23,6 @@ def triplets(
     could not be used.
     """
     from facectl_runtime.progress import progress
-    from facectl_trainer.data.csv_labels import describe
     from facectl_trainer.data.triplets import write_triplets
 
     left_out = write_triplets(data, to, count, seed, partial(progress, quiet=quiet))

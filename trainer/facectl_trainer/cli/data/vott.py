@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
-from facectl_runtime.errors import ImageError, one_line
+from facectl_runtime.errors import ImageError, counted, describe, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.crops import Cut
@@ -39,7 +39,6 @@ def from_vott(
     """
     from facectl_runtime.progress import progress
     from facectl_trainer.data.crops import Shape, cut_crops, left_out_lines
-    from facectl_trainer.data.csv_labels import describe
 
     cut = cut_crops(vott, images, to, Shape(square, margin), partial(progress, quiet=quiet))
     for tag, folder in cut.renamed.items():
@@ -58,7 +57,6 @@ def _json(cut: "Cut", to: Path) -> str:
 
 
 def _text(cut: "Cut", to: Path) -> str:
-    from facectl_runtime.errors import counted
     from facectl_trainer.data.next_step import next_step
 
     some = ", ".join(f"{one_line(tag)[:40]} {count:,}" for tag, count in list(cut.crops.items())[:12])
