@@ -25,9 +25,15 @@ from facectl_runtime.output import columns
 Pair = tuple[str, str]
 BITS = 10
 SEEN = (
+    ("beaver/beaver_image_0004.jpg", "beaver/beaver_image_0022.jpg"),
     ("cougar/cougar_image_0022.jpg", "cougar/cougar_image_0033.jpg"),
     ("cougar/cougar_image_0023.jpg", "cougar/cougar_image_0039.jpg"),
+    ("cougar/cougar_image_0024.jpg", "cougar/cougar_image_0037.jpg"),
+    ("cougar/cougar_image_0024.jpg", "cougar/cougar_image_0061.jpg"),
+    ("cougar/cougar_image_0037.jpg", "cougar/cougar_image_0061.jpg"),
     ("gerenuk/gerenuk_image_0001.jpg", "gerenuk/gerenuk_image_0019.jpg"),
+    ("kangaroo/kangaroo_image_0015.jpg", "kangaroo/kangaroo_image_0025.jpg"),
+    ("kangaroo/kangaroo_image_0035.jpg", "kangaroo/kangaroo_image_0050.jpg"),
     ("rooster/rooster_image_0029.jpg", "rooster/rooster_image_0048.jpg"),
 )
 """Pairs among the animals that people see to be one picture, edited; no tool need find them, and none is wrong to."""

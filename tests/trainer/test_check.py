@@ -4,6 +4,7 @@ import os
 import shutil
 import struct
 import zlib
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -137,7 +138,13 @@ def many_cats(data):
         save(data / "cat" / f"more{number}.jpg", 200 + number)
 
 
+def two_in_case(data):
+    for number in range(3):
+        save(data / "Dog" / f"{number}.jpg", 300 + number)
+
+
 WHOLE = {
+    "alike": (two_in_case, [], "Dog and dog"),
     "duplicate": (lambda d: copy(d / "cat/0.jpg", d / "cat/again.jpg"), ["cat/0.jpg", "cat/again.jpg"], "same file"),
     "conflict": (lambda d: copy(d / "cat/0.jpg", d / "dog/cat.jpg"), ["cat/0.jpg", "dog/cat.jpg"], "as cat and dog"),
     "near-duplicate": (
@@ -363,3 +370,8 @@ def test_many_are_looked_at_in_processes_with_the_same_result(check, tmp_path, m
     assert pools == ["spawn"]
     assert [finding["kind"] for finding in in_this["findings"]] == ["unreadable"] * 3 + ["duplicate"]
     assert in_processes | {"seconds": 0} == in_this | {"seconds": 0}
+
+
+def test_the_documentation_names_each_kind():
+    page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
+    assert [kind for kind in KINDS if f"`{kind}`" not in page] == []

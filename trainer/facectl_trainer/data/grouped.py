@@ -9,8 +9,8 @@ from pathlib import Path
 
 from facectl_runtime.errors import UsageError, counted, one_line
 from facectl_runtime.labelled import PARTS, Image, Part
-from facectl_trainer.data.check.near import Groups
 from facectl_trainer.data.csv_labels import read_labels
+from facectl_trainer.data.groups import Groups
 from facectl_trainer.data.split import Amount
 
 _Unit = list[Image]

@@ -9,9 +9,7 @@ import msgspec
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.labelled import PARTS, Image, Part, Split
-from facectl_trainer.data.check.findings import copies
-from facectl_trainer.data.check.near import near_duplicates
-from facectl_trainer.data.check.scan import scan
+from facectl_trainer.data.check.compare import compare
 from facectl_trainer.data.contents import Progress
 from facectl_trainer.data.grouped import groups_by, split_grouped
 from facectl_trainer.data.names import Names
@@ -73,13 +71,9 @@ def make_split(gathered: Gathered, rules: Rules, progress: Progress) -> Made:
 
 def _near(gathered: Gathered, progress: Progress) -> tuple[dict[str, str], dict[str, str]]:
     """Give ({path: what is the same for all that show the same}, {path: why it cannot be read})."""
-    paths = [image.path for image in gathered.images]
-    with progress("looking at photographs", len(paths)) as advance:
-        scanned = scan(gathered.root, paths, advance)
-    with progress("comparing each with all", len(scanned.looks)) as advance:
-        groups = copies(scanned.looks)
-        near_duplicates(scanned.thumbnails, groups, advance)
-    return {path: str(groups.of(number)) for number, path in enumerate(scanned.looks)}, scanned.errors
+    compared = compare(gathered.root, [image.path for image in gathered.images], progress)
+    groups = map(str, compared.groups.all())
+    return dict(zip(compared.scanned.looks, groups, strict=True)), compared.scanned.errors
 
 
 def write_split(made: Split, target: Path) -> None:

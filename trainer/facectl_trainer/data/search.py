@@ -16,7 +16,7 @@ from facectl_runtime.progress import progress
 from facectl_runtime.sources import images_below
 from facectl_trainer.data.check.near import nearest
 from facectl_trainer.data.check.perceptual import thumbnail
-from facectl_trainer.data.check.scan import scan
+from facectl_trainer.data.check.scan import close_up, look_closer, scan
 from facectl_trainer.data.openverse import (
     API,
     CATEGORIES,
@@ -205,15 +205,18 @@ class _Pictures:
         scanned = scan(folder, [str(path.relative_to(folder)) for path in paths], lambda _: None)
         self._names = [Path(name).stem for name in scanned.looks]
         self._small = scanned.thumbnails
+        self._close = [look_closer(folder / name) for name in scanned.looks]
 
     def has(self, photo: Photo, picture: "Image") -> bool:
         """Say whether another photograph shows nearly the same as this picture (RGB, upright); if not, add it."""
-        small = thumbnail(picture.convert("L"))
-        others = self._small[[name != photo.id for name in self._names]]  # itself: of a process that was killed
-        if nearest(small, others) is not None:
+        grey = picture.convert("L")
+        small, close = thumbnail(grey), close_up(grey)
+        others = np.flatnonzero([name != photo.id for name in self._names])  # itself: of a process that was killed
+        if nearest(small, close, self._small[others], lambda number: self._close[others[number]]) is not None:
             return True
         self._names.append(photo.id)
         self._small = np.concatenate([self._small, small[None]])
+        self._close.append(close)
         return False
 
 

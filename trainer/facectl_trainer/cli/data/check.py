@@ -1,7 +1,9 @@
 """`facectl data check`."""
 
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +13,7 @@ from facectl_runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from facectl_trainer.data.check.clean import Cleaned
+    from facectl_trainer.data.check.listing import Listed
     from facectl_trainer.data.check.report import Report
 
 
@@ -66,29 +69,38 @@ def check(
     if fix:
         clean.check_target(listed, fix)
     found = report.check(listed, Limits(min_side), ignored, shown)
-    written = clean.write(listed, found, fix, shown) if fix else None
     if html:
         from facectl_trainer.data.check.page import write_page
 
         write_page(found, html)
+    written = clean.write(listed, found, fix, shown) if fix else None
     if json:
         plain = {**msgspec.to_builtins(found), "fixed": msgspec.to_builtins(written)}
         typer.echo(display_name(dumps(plain, ensure_ascii=False)))  # a path need not be text
     else:
-        typer.echo("\n".join(filter(None, [report.text(found), _next(found, html, fix, written)])))
+        asked = {"--labels": labels, "--split": split, "--ignore": ignore}
+        again = _command("facectl data check", data, asked)
+        typer.echo("\n".join([report.text(found), *_next(listed, found, html, written, again)]))
     return report.exit_code(found, strict)
 
 
-def _next(found: "Report", html: Path | None, fix: Path | None, written: "Cleaned | None") -> str:
+def _next(listed: "Listed", found: "Report", html: Path | None, written: "Cleaned | None", again: str) -> Iterator[str]:
     """Say what was written, and what to do next."""
-    lines = [f"{html} is ready; open it"] if html else []
+    if html:
+        yield f"{html} is ready; open it"
     if written:
-        lines.append(
-            f"{fix} is ready: {written.written:,} photographs, {len(written.left_out):,} left out, "
-            f"{len(written.saved_anew):,} saved anew; next: facectl data split {fix}"
-        )
-    elif found.findings and not html:
-        lines.append(f"to see them: facectl data check {found.root} --html check.html; a cleaned copy: --fix DIR")
-    elif not found.findings:
-        lines.append(f"next: facectl data split {found.root} --to split.json")
-    return "\n".join(lines)
+        anew = f", {len(written.saved_anew):,} saved anew" if written.saved_anew else ""
+        yield f"{written.to} is ready: {written.written:,} photographs, {len(written.left_out):,} left out{anew}"
+    elif found.findings:
+        yield f"{'to see them: ' + again + ' --html check.html; ' if not html else ''}a cleaned copy: {again} --fix DIR"
+    if not (written or found.count("problem") == 0) or len(found.classes) < 2:
+        return
+    if listed.is_split:
+        yield f"next: {_command('facectl train zoo --data', written.to if written else listed.root)}"
+    else:
+        yield f"next: {_command('facectl data split', written.to if written else listed.root)} --to split.json --near"
+
+
+def _command(start: str, place: Path | str | None, options: Mapping[str, object] | None = None) -> str:
+    words = [word for name, value in (options or {}).items() if value for word in (name, str(value))]
+    return " ".join([start, *(quote(str(word)) for word in (*([place] if place else []), *words))])

@@ -1,7 +1,8 @@
 """Whether two small pictures show the same, up to a crop, a change of size, of brightness and of contrast.
 
 One is laid onto the other by least squares (Lucas & Kanade 1981): shift and scale in each direction, gain and offset
-of the grey levels, at half the size and then at the whole. What is then left of the variance says how alike they are.
+of the grey levels, from a sixteenth of the pixels up. What is then left of the variance says how alike they are. Two
+faces lit alike are much alike, though; what their details have in common tells them apart.
 """
 
 import numpy as np
@@ -11,11 +12,13 @@ from facectl_trainer.data.check.perceptual import CROPS, Thumbnails, interpolati
 
 Values = npt.NDArray[np.float32]
 
-_COARSE, _FINE = 3, 3  # steps at half the size, and at the whole
-_WORTH_A_LOOK, _WORTH_ANOTHER = 0.5, 0.6  # likeness from which on each of these is taken
+_SMALLEST = 16  # pixels of the side at which a fit begins
+_STEPS = 3  # at each size
+_WORTH_A_LOOK = 0.5  # likeness below which a fit is not gone on with
 _SHIFT, _SCALE = 0.25, 1.25  # most, in halves of the side; most and, inverted, least
-_NOISE = 16.0  # variance in grey levels²; below it a picture is as good as blank, and any two are alike
-
+_NOISE = 16.0  # variance in grey levels²: what two pictures may differ by, however little variance they have
+_FAINT = 0.25  # variance of details in grey levels²: these may be noise
+_BORDER = 4  # pixels, where details are not compared: they depend on what lies beyond
 _STARTS: Values = np.array(
     [
         (0, 1, 0, 1),
@@ -27,25 +30,49 @@ _STARTS: Values = np.array(
 
 
 def likeness(first: Thumbnails, second: Thumbnails) -> Values:
-    """Give for N pairs of pictures (N × SIDE × SIDE) the share of variance that they have in common: at most 1.
+    """Give for N pairs of pictures (N × side × side) the share of variance that they have in common: at most 1.
 
     Either may be a crop of the other.
     """
     a, b = _smooth(first.astype(np.float32)), _smooth(second.astype(np.float32))
-    alike: Values = np.maximum(_within(a, b), _within(b, a))
+    alike: Values = np.maximum(_within(a, b)[1], _within(b, a)[1])
     return alike
 
 
-def _within(a: Values, b: Values) -> Values:
-    """Give how alike they are if `b` is `a`, or a crop of it."""
-    small_a, small_b = _halved(a), _halved(b)
-    begun = np.stack([_explained(small_a, small_b, np.tile(start, (len(a), 1))) for start in _STARTS])
+def common_details(first: Thumbnails, second: Thumbnails) -> Values:
+    """Give for N pairs of pictures (N × side × side) how far their details agree, once they are laid: -1 to 1.
+
+    Details are what a blur over some five pixels takes away; they are compared by their correlation, in which what may
+    be noise counts as agreeing.
+    """
+    a, b = _smooth(first.astype(np.float32)), _smooth(second.astype(np.float32))
+    (there, well), (back, better) = _within(a, b), _within(b, a)
+    alike: Values = np.where(well >= better, _details(a, b, there), _details(b, a, back))
+    return alike
+
+
+def _within(a: Values, b: Values) -> tuple[Values, Values]:
+    """Lay `a` onto `b`, as if `b` were `a` or a crop of it: gives (N × 4 places; N: how alike they are)."""
+    sizes = [(a, b)]
+    while sizes[-1][0].shape[1] > _SMALLEST:
+        sizes.append((_halved(sizes[-1][0]), _halved(sizes[-1][1])))
+    begun = np.stack([_explained(*sizes[-1], np.tile(start, (len(a), 1))) for start in _STARTS])
     places: Values = _STARTS[begun.argmax(axis=0)]
     result: Values = begun.max(axis=0)
-    for least, one, other, steps in ((_WORTH_A_LOOK, small_a, small_b, _COARSE), (_WORTH_ANOTHER, a, b, _FINE)):
-        if (hopeful := np.flatnonzero(result >= least)).size:
-            places[hopeful], result[hopeful] = _fit(one[hopeful], other[hopeful], places[hopeful], steps)
-    return result
+    for one, other in reversed(sizes):
+        if (hopeful := np.flatnonzero(result >= _WORTH_A_LOOK)).size:
+            places[hopeful], result[hopeful] = _fit(one[hopeful], other[hopeful], places[hopeful])
+    return places, result
+
+
+def _details(a: Values, b: Values, places: Values) -> Values:
+    laid, inside, _ = _lay(a, places)
+    fine, other = ((each - _smooth(_smooth(each))) * inside for each in (laid, b))
+    seen = (slice(None), slice(_BORDER, -_BORDER), slice(_BORDER, -_BORDER))
+    noise = _FAINT * inside[seen].sum(axis=(1, 2)) + 1e-6
+    both, one, two = ((x[seen] * y[seen]).sum(axis=(1, 2)) for x, y in ((fine, other), (fine, fine), (other, other)))
+    agreeing: Values = (both + noise) / np.sqrt((one + noise) * (two + noise))
+    return agreeing
 
 
 def _smooth(pictures: Values) -> Values:
@@ -62,9 +89,9 @@ def _halved(pictures: Values) -> Values:
     return half
 
 
-def _fit(a: Values, b: Values, places: Values, steps: int) -> tuple[Values, Values]:
+def _fit(a: Values, b: Values, places: Values) -> tuple[Values, Values]:
     """Lay `a` onto `b`. Gives (N × 4: shift and scale across, shift and scale down; N: the likeness)."""
-    for _ in range(steps):
+    for _ in range(_STEPS):
         laid, inside, x = _lay(a, places)
         down, across = np.gradient(laid, axis=(1, 2))
         moves = [across, across * x, down, down * x[:, None], laid, np.ones_like(laid)]

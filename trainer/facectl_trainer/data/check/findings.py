@@ -1,16 +1,17 @@
 """What is wrong with photographs, and what may be: one function a kind."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
 from facectl_trainer.data.check.blur import BLURRED
+from facectl_trainer.data.check.compare import Compared
 from facectl_trainer.data.check.listing import Listed, Photograph
-from facectl_trainer.data.check.near import Groups, Pair
-from facectl_trainer.data.check.scan import Look, Scanned
+from facectl_trainer.data.check.near import Pair
+from facectl_trainer.data.check.scan import Look
 
 Level = Literal["problem", "warning"]
 
@@ -22,8 +23,12 @@ KINDS: dict[str, tuple[Level, str]] = {
     "conflict": ("problem", "one picture under two labels; one of them is wrong"),
     "leak": ("problem", "one picture in two parts of the split; the test is then too easy"),
     "duplicate": ("problem", "the same file twice"),
-    "near-duplicate": ("problem", "one picture twice: saved again, resized, cropped, lit otherwise or mirrored"),
+    "near-duplicate": (
+        "problem",
+        "one picture twice: saved again, resized, a little cropped, lit otherwise or mirrored",
+    ),
     "imbalance": ("warning", "classes of very unequal size; train with --balance class_weights"),
+    "alike": ("warning", "classes whose names differ by case alone; on a Mac and in Windows they share a folder"),
     "blurred": ("warning", "blurred photographs"),
     "tiny": ("warning", "smaller than most networks' input"),
     "rotated": ("warning", "stored turned, with a note (EXIF) that other programs may not heed; facectl does"),
@@ -47,7 +52,7 @@ class Finding(msgspec.Struct, frozen=True):
     photographs: list[Photograph]
     """Those it is about; of duplicates all that show the same. Empty where it is about no photograph that is listed."""
     likeness: float | None = None
-    """Of near duplicates: the share of variance that the least like of them have in common."""
+    """Of near duplicates: how far the details of the least like of them agree, at most 1."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +64,16 @@ class Limits:
     blur: float = BLURRED
 
 
-def findings(listed: Listed, scanned: Scanned, groups: Groups, pairs: Sequence[Pair], limits: Limits) -> list[Finding]:
-    """Judge what was listed, seen and compared; gravest first.
-
-    `groups` holds what shows the same, copies and `pairs`; both number the looks of `scanned`.
-    """
+def findings(listed: Listed, compared: Compared, limits: Limits) -> list[Finding]:
+    """Judge what was listed, seen and compared; gravest first."""
+    scanned, group = compared.scanned, compared.groups.all().tolist()
     looks = scanned.looks
     read = [photograph for photograph in listed.photographs if photograph.path in looks]
     found = [
         *_odd(listed),
         *(_one("unreadable", p, scanned.errors[p.path]) for p in listed.photographs if p.path in scanned.errors),
         *_classes(read, looks),
-        *_groups(read, {path: groups.of(place) for place, path in enumerate(looks)}, pairs, listed.is_split),
+        *_groups(read, dict(zip(looks, group, strict=True)), compared.pairs, listed.is_split),
         *(finding for photograph in read for finding in _of_one(photograph, looks[photograph.path], limits)),
     ]
     rank = {kind: place for place, kind in enumerate(KINDS)}
@@ -98,19 +101,22 @@ def _classes(read: Sequence[Photograph], looks: Mapping[str, Look]) -> Iterator[
     counts = Counter({label: len(some) for label, some in contents.items()})
     for label, count in sorted(counts.items()):
         if count < _FEW:
-            yield Finding("few", "problem", f"{label}: {count} different photographs; add {_FEW - count} or more", [])
+            have = f"{count} different photograph{'' if count == 1 else 's'}"
+            yield Finding("few", "problem", f"{label}: {have}; add {_FEW - count} or more", [])
+    for some in _same_folder(contents):
+        yield Finding("alike", "warning", f"{' and '.join(some)}", [])
     (large, most), (small, least) = counts.most_common()[0], counts.most_common()[-1]
     if most >= _UNEQUAL * least:
         why = f"{large} has {most} different photographs, {small} {least}: {most / least:.1f} times as many"
         yield Finding("imbalance", "warning", why, [])
 
 
-def copies(looks: Mapping[str, Look]) -> Groups:
-    """Group looks, by number, that are of one content."""
-    groups, first = Groups(len(looks)), dict[str, int]()
-    for number, look in enumerate(looks.values()):
-        groups.join(number, first.setdefault(look.sha256, number))
-    return groups
+def _same_folder(labels: Iterable[str]) -> list[list[str]]:
+    """Give the classes whose names differ by case alone."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for label in sorted(labels):
+        names[label.casefold()].append(label)
+    return [some for some in names.values() if len(some) > 1]
 
 
 def _groups(

@@ -1,6 +1,6 @@
 """Which photographs are to be checked, of what class and for what part; the rest is a finding."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ def list_data(data: Path | None, labels: str | None, split: Path | None) -> List
     where there is nothing to check.
     """
     if split is not None:
+        if labels:
+            raise UsageError("--split says the classes too; leave --labels out")
         listed = _of_split(data, split)
     elif data is None:
         raise UsageError("what to check? give a folder of photographs, or --split")
@@ -87,39 +89,46 @@ def _of_folders(data: Path) -> Listed:
         odd["unreadable"][display_name(error.filename)] = f"cannot be read: {error.strerror}; check its permissions"
 
     folders = _folders(data, closed)
-    parts = {folder.name for folder in folders} == set(PARTS)
+    parts = folders if {folder.name for folder in folders} == set(PARTS) else []
     if folders and not parts:
         presplit(data)  # refuses what is nearly split: its parts are no classes
-    classes = (
-        [(part, folder) for part in folders for folder in _folders(part, closed)]
-        if parts
-        else [(None, folder) for folder in folders]
-    )
     photographs: list[Photograph] = []
-    for part, folder in classes:
-        label = display_name(folder.name)
-        found = [path.relative_to(data) for path in images_below(folder, closed)]
-        photographs += [Photograph(str(path), label, part.name if part else "") for path in found]
-        deep = [path for path in found if len(path.parts) > (3 if part else 2)]
-        odd["nested"] |= {str(path): f"lies in a folder inside the class folder {label}" for path in deep}
-        if not found:
-            odd["empty-class"][str(folder.relative_to(data))] = "no photographs in this class folder"
-    beside = [path for above in (data, *(folders if parts else ())) for path in _pictures_in(above)]
-    if not classes:
-        return Listed(data, [Photograph(str(path.relative_to(data)), "", "") for path in beside], odd)
-    odd["stray"] = {str(path.relative_to(data)): "lies beside the class folders, in none" for path in beside}
+    for above in parts or [data]:
+        part = above.name if parts else ""
+        for folder in _folders(above, closed):
+            photographs += _of_class(data, part, folder, odd, closed)
+    beside = [str(path.relative_to(data)) for above in (data, *parts) for path in _pictures_in(above, closed)]
+    if not folders:
+        return Listed(data, [Photograph(path, "", "") for path in beside], odd)
+    odd["stray"] = dict.fromkeys(beside, "lies beside the class folders, in none")
     return Listed(data, photographs, odd)
 
 
+def _of_class(
+    data: Path, part: str, folder: Path, odd: dict[str, dict[str, str]], closed: Callable[[OSError], None]
+) -> list[Photograph]:
+    """List the photographs of a class folder, and note what is odd about it."""
+    label = display_name(folder.name)
+    found = [path.relative_to(data) for path in images_below(folder, closed)]
+    nested = [path for path in found if path.parent != folder.relative_to(data)]
+    odd["nested"] |= {str(path): f"lies in a folder inside the class folder {label}" for path in nested}
+    if not found:
+        odd["empty-class"][str(folder.relative_to(data))] = "no photographs in this class folder"
+    return [Photograph(str(path), label, part) for path in found]
+
+
 def _folders(above: Path, closed: Callable[[OSError], None]) -> list[Path]:
+    return [entry for entry in _entries(above, closed) if entry.is_dir()]
+
+
+def _pictures_in(folder: Path, closed: Callable[[OSError], None]) -> list[Path]:
+    entries = _entries(folder, closed)
+    return [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES and not entry.is_dir()]
+
+
+def _entries(folder: Path, closed: Callable[[OSError], None]) -> list[Path]:
     try:
-        return sorted(entry for entry in above.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         closed(error)
         return []
-
-
-def _pictures_in(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir():
-            yield path

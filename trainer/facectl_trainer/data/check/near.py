@@ -7,12 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from facectl_runtime.devices import usable_cores
-from facectl_trainer.data.check.align import Values, likeness
+from facectl_trainer.data.check.align import Values, common_details, likeness
 from facectl_trainer.data.check.perceptual import Index, Numbers, Thumbnails, hashes, is_near, mirrored, views
+from facectl_trainer.data.groups import Groups
 
-LEAST = 0.93
-"""Likeness from which two pictures count as one. Of 1,500 aligned faces (UTKFace), different people reach 0.915."""
-_TOGETHER = 512  # pairs laid onto one another at a time
+ALIKE = 0.85
+"""Likeness from which the details of two pictures are compared."""
+LEAST = 0.82
+"""Agreement of details from which two pictures count as one."""
+_TOGETHER = 512  # pairs collected before they are looked at
+_IN_CACHE = 32  # pairs laid onto one another at a time: more would not stay in the processor's cache
+
+Closer = Callable[[int], Thumbnails]
+"""Gives the picture of a number in more detail: `scan.CLOSE` pixels on each side, uint8."""
 
 
 @dataclass(frozen=True)
@@ -22,82 +29,98 @@ class Pair:
     first: int
     second: int
     likeness: float
-    """From `LEAST` to 1."""
+    """How far their details agree: from `LEAST` to 1."""
     mirrored: bool
     """Whether one is the mirror image of the other."""
 
 
-class Groups:
-    """Things that belong together, by number: those joined, and those joined to them."""
+def near_duplicates(
+    thumbnails: Thumbnails, joined: Groups, closer: Closer, advance: Callable[[float], None]
+) -> list[Pair]:
+    """Find what shows the same among N pictures (N × SIDE × SIDE): saved again, resized, a little cropped, mirrored.
 
-    def __init__(self, n: int) -> None:
-        self._leads_to = list(range(n))
-
-    def of(self, number: int) -> int:
-        """Give the number that stands for a thing's group: its least."""
-        while (above := self._leads_to[number]) != number:
-            self._leads_to[number] = number = self._leads_to[above]
-        return number
-
-    def join(self, first: int, second: int) -> None:
-        """Put two things, and all that is with them, together."""
-        low, high = sorted((self.of(first), self.of(second)))
-        self._leads_to[high] = low
-
-
-def near_duplicates(thumbnails: Thumbnails, joined: Groups, advance: Callable[[float], None]) -> list[Pair]:
-    """Find what shows the same among N pictures (N × SIDE × SIDE): saved again, resized, cropped, lit, mirrored.
-
-    `joined` groups copies, which are not compared, and is joined further. Gives enough pairs for that, not every pair
-    of a group. `advance` is told of how many more pictures have been compared with all others.
+    `joined` groups copies, of which one is compared, and is joined further. Gives enough pairs for that, not every
+    pair of a group. `advance` is told of how many more pictures have been compared with all others.
     """
-    plain, index = hashes(thumbnails), Index(views(thumbnails))
-    pairs = []
+    numbers = np.unique(joined.all())
+    small, known = thumbnails[numbers], Groups(len(numbers))
+    advance(len(thumbnails) - len(numbers))
+    plain, index, pairs = hashes(small), Index(views(small)), []
     with ThreadPoolExecutor(usable_cores()) as pool:
         for turned in (False, True):
-            found = index.candidates(mirrored(plain) if turned else plain, lambda count: advance(count / 2))
-            for first, second in _batches(found, joined):
-                one = thumbnails[first][:, :, ::-1] if turned else thumbnails[first]
-                alike = _on_every_core(pool, one, thumbnails[second])
-                for place in np.flatnonzero(alike >= LEAST):
-                    i, j = int(first[place]), int(second[place])
-                    joined.join(i, j)
-                    pairs.append(Pair(i, j, min(1.0, float(alike[place])), turned))
+            of = mirrored(plain) if turned else plain
+            found = index.candidates(of, known.all, lambda count: advance(count / 2))
+            for first, second in _batches(found, known):
+                look = _Look(pool, small, lambda number: closer(int(numbers[number])), turned)
+                for i, j, agreement in look.agreeing(first, second):
+                    known.join(i, j)
+                    joined.join(int(numbers[i]), int(numbers[j]))
+                    pairs.append(Pair(int(numbers[i]), int(numbers[j]), agreement, turned))
     return pairs
 
 
-def _on_every_core(pool: ThreadPoolExecutor, first: Thumbnails, second: Thumbnails) -> Values:
-    shares = min(usable_cores(), len(first))  # each of one pair or more
-    some = (np.array_split(pictures, shares) for pictures in (first, second))
-    return np.concatenate(list(pool.map(likeness, *some)))
+@dataclass(frozen=True)
+class _Look:
+    """How pairs of pictures are looked at, on every core."""
+
+    pool: ThreadPoolExecutor
+    small: Thumbnails
+    closer: Closer
+    turned: bool
+    """Whether the first of each pair is mirrored."""
+
+    def agreeing(self, first: Numbers, second: Numbers) -> Iterator[tuple[int, int, float]]:
+        """Give the pairs that show the same, with how far their details agree."""
+        alike = self._compared(likeness, self.small[first], self.small[second])
+        first, second = first[alike >= ALIKE], second[alike >= ALIKE]
+        if not first.size:
+            return
+        numbers, where = np.unique(np.concatenate([first, second]), return_inverse=True)
+        close = np.stack(list(self.pool.map(self.closer, numbers.tolist())))
+        agreement = self._compared(common_details, *(close[places] for places in np.split(where, 2)))
+        for place in np.flatnonzero(agreement >= LEAST):
+            yield int(first[place]), int(second[place]), min(1.0, float(agreement[place]))
+
+    def _compared(self, by: Callable[..., Values], first: Thumbnails, second: Thumbnails) -> Values:
+        one = first[:, :, ::-1] if self.turned else first
+        some = (np.array_split(pictures, -(-len(pictures) // _IN_CACHE)) for pictures in (one, second))
+        return np.concatenate(list(self.pool.map(by, *some)))
 
 
-def nearest(thumbnail: Thumbnails, others: Thumbnails) -> int | None:
-    """Say which of N other pictures shows the same as this one (SIDE × SIDE): the one most like it, or none."""
+def nearest(thumbnail: Thumbnails, close: Thumbnails, others: Thumbnails, closer: Closer) -> int | None:
+    """Say which of N other pictures shows the same as this one, most of all, or that none does.
+
+    `thumbnail` and `others` are SIDE × SIDE and N × SIDE × SIDE; `close` is the one in more detail, as `closer` gives
+    the others.
+    """
     best: tuple[float, int | None] = (LEAST, None)
-    for one in np.stack([thumbnail, thumbnail[:, ::-1]])[:, None]:
-        near = is_near(hashes(one), views(others)).any(axis=0) | is_near(views(one), hashes(others)).any(axis=0)
+    for one, large in ((thumbnail, close), (thumbnail[:, ::-1], close[:, ::-1])):
+        near = is_near(hashes(one[None]), views(others)).any(axis=0) | is_near(views(one[None]), hashes(others)).any(
+            axis=0
+        )
         if (places := np.flatnonzero(near)).size:
-            alike = likeness(np.repeat(one, len(places), axis=0), others[places])
-            best = max(best, (float(alike.max()), int(places[alike.argmax()])), key=lambda pair: pair[0])
+            places = places[likeness(np.repeat(one[None], len(places), axis=0), others[places]) >= ALIKE]
+        for place in places.tolist():
+            agreement = float(common_details(large[None], closer(place)[None])[0])
+            best = max(best, (agreement, place), key=lambda pair: pair[0])
     return best[1]
 
 
-def _batches(found: Iterable[tuple[Numbers, Numbers]], joined: Groups) -> Iterator[tuple[Numbers, Numbers]]:
+def _batches(found: Iterable[tuple[Numbers, Numbers]], known: Groups) -> Iterator[tuple[Numbers, Numbers]]:
     """Collect candidates, without those that are known to belong together by then: the last batch has joined some."""
     waiting: dict[tuple[int, int], None] = {}
 
     def batch() -> Iterator[tuple[Numbers, Numbers]]:
-        apart = [pair for pair in waiting if joined.of(pair[0]) != joined.of(pair[1])]
+        apart = [pair for pair in waiting if known.of(pair[0]) != known.of(pair[1])]
         waiting.clear()
         if apart:
             first, second = np.array(apart, np.intp).T
             yield first, second
 
     for first, second in found:
-        for i, j in zip(first.tolist(), second.tolist(), strict=True):
-            if joined.of(i) != joined.of(j):
-                waiting[min(i, j), max(i, j)] = None
+        for pair in zip(first.tolist(), second.tolist(), strict=True):
+            if known.of(pair[0]) != known.of(pair[1]):
+                waiting[pair] = None
                 if len(waiting) == _TOGETHER:
                     yield from batch()
-    yield from batch()
+        yield from batch()

@@ -7,7 +7,7 @@ from facectl_runtime.errors import ImageError, one_line
 from facectl_runtime.image import Pixels, load
 from facectl_runtime.spec import InputSpec, Letterbox
 from facectl_trainer.data.check.findings import KINDS, Finding
-from facectl_trainer.data.check.report import Report
+from facectl_trainer.data.check.report import Report, example
 from facectl_trainer.reports.cards import Card
 from facectl_trainer.reports.output import write_whole
 from facectl_trainer.reports.page import Section, contents, definitions, figure, note, page, section, table, title
@@ -42,18 +42,17 @@ def _ignored(report: Report) -> list[tuple[str, str]]:
 def _section(report: Report, kind: str) -> Section:
     level, what = KINDS[kind]
     some = [finding for finding in report.findings if finding.kind == kind]
-    cards = [card for finding in some[:_CARDS] if (card := _card(Path(report.root), finding))]
-    words = [one_line(finding.why) for finding in some if not finding.photographs]
+    seen = [finding for finding in some if finding.photographs and kind != "unreadable"]
+    cards = [_card(Path(report.root), finding) for finding in seen[:_CARDS]]
+    words = [example(finding) for finding in some if finding not in seen]
     rest = f" The first {_CARDS} are shown; --json has all." if len(some) > _CARDS else ""
     listed = table(["what"], [[line] for line in words[:_CARDS]]) if words else ""
     name = kind.replace("-", " ").capitalize()
     return Section(kind, f"{name}: {len(some):,}", f"A {level}: {what}.{rest}", cards=tuple(cards), html=listed)
 
 
-def _card(root: Path, finding: Finding) -> Card | None:
+def _card(root: Path, finding: Finding) -> Card:
     shown = finding.photographs[:_ACROSS]
-    if not shown:
-        return None
     more = len(finding.photographs) - len(shown)
     names = [one_line(f"{p.part}: {p.path}" if p.part and not p.path.startswith(p.part) else p.path) for p in shown]
     like = f"likeness {finding.likeness:.3f}" if finding.likeness is not None else ""

@@ -25,6 +25,7 @@ CROPS = ((0.95, 0.5, 0.5), (0.95, 0, 0), (0.95, 0, 1), (0.95, 1, 0), (0.95, 1, 1
 """Of the views: the share of each side that is left, and where it lies, from 0 (top, left) to 1."""
 _PARTS = ((0, 22), (22, 21), (43, 21))  # of a hash: the lowest bit, and how many
 _TOGETHER = 2048  # hashes looked up at a time
+_AT_ONCE = 1 << 20  # pairs looked at at a time: where all are alike there are as many as their number squared
 
 
 def thumbnail(grey: Image.Image) -> Thumbnails:
@@ -73,18 +74,28 @@ class Index:
         self._flat, self._n = seen_as.ravel(), seen_as.shape[1]
         self._tables = [_Table(self._flat, shift, width) for shift, width in _PARTS]
 
-    def candidates(self, of: Hashes, advance: Callable[[int], None]) -> Iterator[tuple[Numbers, Numbers]]:
-        """Give the pairs (i, j) of a hash i that is near to any view of picture j, some at a time; one may come twice.
+    def candidates(
+        self, of: Hashes, groups: Callable[[], Numbers], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Numbers, Numbers]]:
+        """Give the pairs (i, j), i < j, of a hash i and a picture j any view of which is near, some at a time.
 
-        `advance` is told of how many more i are done.
+        Of those that are in one of `groups` (N: what is known by now) none is given. One may come twice. `advance` is
+        told of how many more i are done.
         """
         for start in range(0, len(of), _TOGETHER):
             some = of[start : start + _TOGETHER]
             for table in self._tables:
-                first, entry = table.look_up(some)
-                near = is_near(some[first], self._flat[entry])
-                yield first[near] + start, entry[near] % self._n
+                for first, entry in table.look_up(some, lambda: self._groups(groups, start, len(some))):  # noqa: B023
+                    near = is_near(some[first], self._flat[entry])
+                    i, j = first[near] + start, entry[near] % self._n
+                    pairs = np.unique(np.minimum(i, j) * self._n + np.maximum(i, j))
+                    yield pairs // self._n, pairs % self._n
             advance(len(some))
+
+    def _groups(self, groups: Callable[[], Numbers], start: int, count: int) -> tuple[Numbers, Numbers]:
+        """Give the groups of some hashes, and those of all views."""
+        known = groups()
+        return known[start : start + count], np.tile(known, len(self._flat) // self._n)
 
 
 class _Table:
@@ -99,19 +110,38 @@ class _Table:
         turned = [0, *bits, *(one | other for one, other in itertools.combinations(bits, 2))]
         self._turned: Numbers = np.array(turned, np.intp)
 
-    def look_up(self, hashes: Hashes) -> tuple[Numbers, Numbers]:
-        """Give (which of these hashes, which of the table's) for all whose parts differ in up to two bits."""
+    def look_up(
+        self, hashes: Hashes, groups: Callable[[], tuple[Numbers, Numbers]]
+    ) -> Iterator[tuple[Numbers, Numbers]]:
+        """Give (which of these hashes, which of the table's) for all whose parts differ in up to two bits.
+
+        Some at a time; those in one group are passed over. `groups` gives the groups of the one and of the other.
+        """
         keys = (self._part(hashes)[:, None] ^ self._turned).ravel()
-        starts, counts = self._starts[keys], self._starts[keys + 1] - self._starts[keys]
-        there = np.flatnonzero(counts)
-        starts, counts = starts[there], counts[there]
-        before = np.repeat(np.cumsum(counts) - counts, counts)
-        entries = self._order[np.arange(counts.sum()) - before + np.repeat(starts, counts)]
-        return np.repeat(there // len(self._turned), counts), entries
+        there = np.flatnonzero(self._starts[keys + 1] > self._starts[keys])
+        which, starts = there // len(self._turned), self._starts[keys[there]]
+        counts = self._starts[keys[there] + 1] - starts
+        while len(which):
+            own, others = groups()
+            sorted_others = others[self._order]
+            changes = np.concatenate([[0], np.cumsum(sorted_others[1:] != sorted_others[:-1])])
+            alone = (changes[starts + counts - 1] == changes[starts]) & (sorted_others[starts] == own[which])
+            which, starts, counts = which[~alone], starts[~alone], counts[~alone]
+            now = max(1, int(np.searchsorted(np.cumsum(counts), _AT_ONCE)))
+            first, places = _expanded(which[:now], starts[:now], counts[:now])
+            apart = own[first] != sorted_others[places]
+            yield first[apart], self._order[places[apart]]
+            which, starts, counts = which[now:], starts[now:], counts[now:]
 
     def _part(self, hashes: Hashes) -> Numbers:
         part: Numbers = ((hashes >> self._shift) & np.uint64((1 << self._width) - 1)).astype(np.intp)
         return part
+
+
+def _expanded(which: Numbers, starts: Numbers, counts: Numbers) -> tuple[Numbers, Numbers]:
+    """Give each of `which` with each of its `counts` places from its start on."""
+    before = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.repeat(which, counts), np.arange(counts.sum()) - before + np.repeat(starts, counts)
 
 
 def _basis(share: float = 1, where: float = 0.5) -> npt.NDArray[np.float32]:

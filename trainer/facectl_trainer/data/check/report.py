@@ -8,10 +8,9 @@ import msgspec
 
 from facectl_runtime.errors import UsageError, did_you_mean, one_line
 from facectl_runtime.output import columns
-from facectl_trainer.data.check.findings import KINDS, Finding, Limits, copies, findings
+from facectl_trainer.data.check.compare import compare
+from facectl_trainer.data.check.findings import KINDS, Finding, Limits, findings
 from facectl_trainer.data.check.listing import Listed, Photograph
-from facectl_trainer.data.check.near import near_duplicates
-from facectl_trainer.data.check.scan import scan
 from facectl_trainer.data.contents import Progress
 
 
@@ -38,12 +37,8 @@ def check(listed: Listed, limits: Limits, ignored: Collection[str], progress: Pr
     """Look at every photograph, compare each with all others, and judge. Nothing is written."""
     started = time.perf_counter()
     paths = list(dict.fromkeys(photograph.path for photograph in listed.photographs))
-    with progress("looking at photographs", len(paths)) as advance:
-        scanned = scan(listed.root, paths, advance)
-    with progress("comparing each with all", len(scanned.looks)) as advance:
-        groups = copies(scanned.looks)
-        pairs = near_duplicates(scanned.thumbnails, groups, advance)
-    found = [one for one in findings(listed, scanned, groups, pairs, limits) if one.kind not in ignored]
+    compared = compare(listed.root, paths, progress)
+    found = [one for one in findings(listed, compared, limits) if one.kind not in ignored]
     seconds = time.perf_counter() - started
     return Report(str(listed.root), len(paths), _classes(listed.photographs), found, sorted(ignored), round(seconds, 2))
 
@@ -60,7 +55,7 @@ def parse_ignored(text: str | None) -> list[str]:
 def text(report: Report) -> str:
     """Put a report into a table: a line a kind, with its first example."""
     counts = [sum(parts.values()) for parts in report.classes.values()]
-    each = f" of {len(counts)} classes, {min(counts):,} to {max(counts):,} each" if len(counts) > 1 else ""
+    each = f" of {len(counts):,} classes, {min(counts):,} to {max(counts):,} each" if len(counts) > 1 else ""
     head = f"{report.n:,} photographs{each}; {report.seconds:.1f} s"
     rows = [("", "", "", "what, and an example")] if report.findings else []
     for kind, number in Counter(finding.kind for finding in report.findings).items():

@@ -16,6 +16,7 @@ from threading import Thread
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.errors import FacectlError, ImageError
@@ -27,6 +28,8 @@ from facectl_trainer.pixels import room
 
 _SPEC = InputSpec(width=256, height=256, resize=Squash())
 """JPEGs of more than three times this are decoded at reduced scale: what is looked at is smaller still."""
+CLOSE = 64
+"""Pixels of the side of a picture that is looked at in more detail."""
 _CHUNK = 32  # photographs that a process is given at a time
 
 
@@ -80,6 +83,24 @@ def look(data: bytes) -> tuple[Look, Thumbnails]:
     """Look at one photograph, given as the bytes of its file. Raises `ImageError`."""
     image, header = decode_with_header(data, _SPEC, grey=True)
     return Look(hashlib.sha256(data).hexdigest(), header, round(blur(image), 3)), thumbnail(image)
+
+
+def header(path: Path) -> Header:
+    """Give what a photograph's file says of itself. Raises `ImageError`."""
+    return decode_with_header(path, _SPEC, grey=True)[1]
+
+
+def look_closer(path: Path) -> Thumbnails:
+    """Give a photograph in more detail: CLOSE × CLOSE uint8; all black where it cannot be read any more."""
+    try:
+        return close_up(decode_with_header(path, _SPEC, grey=True)[0])
+    except (ImageError, MemoryError):
+        return np.zeros((CLOSE, CLOSE), np.uint8)
+
+
+def close_up(grey: Image.Image) -> Thumbnails:
+    """Give a picture of mode L as `look_closer` does."""
+    return np.asarray(grey.resize((CLOSE, CLOSE), Image.Resampling.BOX))
 
 
 _Seen = tuple[list[Look | str], Thumbnails]
