@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from facectl_runtime.classifier import Row
-from facectl_runtime.engines import Engine
 from facectl_runtime.errors import one_line
 from facectl_runtime.spec import UNKNOWN, ModelSpec
+
+if TYPE_CHECKING:
+    from facectl_runtime.classifier import Row
+    from facectl_runtime.engines import Engine
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class About:
 
     model: str
     spec: ModelSpec
-    engine: Engine
+    engine: "Engine"
     device_requested: str
     topk: int
 
@@ -32,7 +34,7 @@ class About:
         }
 
 
-def write_table(rows: Iterable[Row], about: About, out: TextIO) -> None:
+def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write a line an image: the likeliest labels with their probabilities, then the source."""
     width = max(map(len, (*about.spec.labels, UNKNOWN)))
     for row in rows:
@@ -47,7 +49,7 @@ def write_table(rows: Iterable[Row], about: About, out: TextIO) -> None:
         out.flush()
 
 
-def write_json(rows: Iterable[Row], about: About, out: TextIO) -> None:
+def write_json(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write one document: the fields of `About`, and `results`, a list of rows."""
     head = msgspec.json.encode(about.fields()).decode()
     out.write(head[:-1] + ',"results":[')
@@ -56,7 +58,7 @@ def write_json(rows: Iterable[Row], about: About, out: TextIO) -> None:
     out.write("\n]}\n")
 
 
-def write_jsonl(rows: Iterable[Row], about: About, out: TextIO) -> None:
+def write_jsonl(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write an object a line: the row, with the fields of `About`."""
     common = about.fields()
     for row in rows:
@@ -64,7 +66,7 @@ def write_jsonl(rows: Iterable[Row], about: About, out: TextIO) -> None:
         out.flush()
 
 
-def write_csv(rows: Iterable[Row], about: About, out: TextIO) -> None:
+def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write a header and a line an image; the k-th likeliest label is in `label_k`, from 2 on."""
     import csv
 
@@ -80,7 +82,7 @@ def write_csv(rows: Iterable[Row], about: About, out: TextIO) -> None:
         out.flush()
 
 
-FORMATS: dict[str, Callable[[Iterable[Row], About, TextIO], None]] = {
+FORMATS: dict[str, Callable[["Iterable[Row]", About, TextIO], None]] = {
     "table": write_table,
     "json": write_json,
     "jsonl": write_jsonl,

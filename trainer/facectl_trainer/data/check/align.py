@@ -14,7 +14,7 @@ Values = npt.NDArray[np.float32]
 
 _SMALLEST = 16  # pixels of the side at which a fit begins
 _STEPS = 3  # at each size
-_WORTH_A_LOOK = 0.5  # likeness below which a fit is not gone on with
+_WORTH_A_LOOK, _WORTH_ANOTHER = 0.5, 0.6  # likeness from which there is a fit at the smallest size, and at others
 _SHIFT, _SCALE = 0.25, 1.25  # most, in halves of the side; most and, inverted, least
 _NOISE = 16.0  # variance in grey levels²: what two pictures may differ by, however little variance they have
 _FAINT = 0.25  # variance of details in grey levels²: these may be noise
@@ -60,7 +60,8 @@ def _within(a: Values, b: Values) -> tuple[Values, Values]:
     places: Values = _STARTS[begun.argmax(axis=0)]
     result: Values = begun.max(axis=0)
     for one, other in reversed(sizes):
-        if (hopeful := np.flatnonzero(result >= _WORTH_A_LOOK)).size:
+        least = _WORTH_A_LOOK if one.shape[1] == _SMALLEST else _WORTH_ANOTHER
+        if (hopeful := np.flatnonzero(result >= least)).size:
             places[hopeful], result[hopeful] = _fit(one[hopeful], other[hopeful], places[hopeful])
     return places, result
 
@@ -107,13 +108,11 @@ def _fit(a: Values, b: Values, places: Values) -> tuple[Values, Values]:
 def _explained(a: Values, b: Values, places: Values) -> Values:
     """Give the share of the variance of `b`, where `a` covers it, that `a` explains by gain and offset."""
     laid, inside, _ = _lay(a, places)
-    greys = np.stack([laid * inside, inside], -1)
-    solved = _solve(greys, b * inside)
-    rest = (b * inside - (greys @ solved[:, None, :, None])[..., 0]) ** 2
     covered = inside.sum(axis=(1, 2))
-    mean = (b * inside).sum(axis=(1, 2)) / covered
-    variance = (((b - mean[:, None, None]) * inside) ** 2).sum(axis=(1, 2))
-    result: Values = 1 - rest.sum(axis=(1, 2)) / np.maximum(variance, covered * _NOISE)
+    one, other = ((each - ((each * inside).sum(axis=(1, 2)) / covered)[:, None, None]) * inside for each in (laid, b))
+    both, own, wanted = ((x * y).sum(axis=(1, 2)) for x, y in ((one, other), (one, one), (other, other)))
+    rest = wanted - both**2 / (own + 1e-3 * covered)
+    result: Values = 1 - rest / np.maximum(wanted, covered * _NOISE)
     return result
 
 

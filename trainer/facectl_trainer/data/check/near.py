@@ -16,7 +16,7 @@ ALIKE = 0.85
 LEAST = 0.82
 """Agreement of details from which two pictures count as one."""
 _TOGETHER = 512  # pairs collected before they are looked at
-_IN_CACHE = 32  # pairs laid onto one another at a time: more would not stay in the processor's cache
+_IN_CACHE = 64  # pairs laid onto one another at a time: more would not stay in the processor's cache
 
 Closer = Callable[[int], Thumbnails]
 """Gives the picture of a number in more detail: `scan.CLOSE` pixels on each side, uint8."""
@@ -107,19 +107,21 @@ def nearest(thumbnail: Thumbnails, close: Thumbnails, others: Thumbnails, closer
 
 
 def _batches(found: Iterable[tuple[Numbers, Numbers]], known: Groups) -> Iterator[tuple[Numbers, Numbers]]:
-    """Collect candidates, without those that are known to belong together by then: the last batch has joined some."""
+    """Collect candidates, each once, without those that are in one group by then: the last batch has joined some."""
     waiting: dict[tuple[int, int], None] = {}
+    looked_at: set[tuple[int, int]] = set()
 
     def batch() -> Iterator[tuple[Numbers, Numbers]]:
         apart = [pair for pair in waiting if known.of(pair[0]) != known.of(pair[1])]
         waiting.clear()
+        looked_at.update(apart)
         if apart:
             first, second = np.array(apart, np.intp).T
             yield first, second
 
     for first, second in found:
         for pair in zip(first.tolist(), second.tolist(), strict=True):
-            if known.of(pair[0]) != known.of(pair[1]):
+            if pair not in looked_at and known.of(pair[0]) != known.of(pair[1]):
                 waiting[pair] = None
                 if len(waiting) == _TOGETHER:
                     yield from batch()

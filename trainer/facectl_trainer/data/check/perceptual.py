@@ -23,7 +23,9 @@ _FREQUENCIES = 8  # in each direction; all but the mean: 63 bits
 _NEAR = 8  # bits in which two pictures of one may differ
 CROPS = ((0.95, 0.5, 0.5), (0.95, 0, 0), (0.95, 0, 1), (0.95, 1, 0), (0.95, 1, 1), (0.9, 0.5, 0.5))
 """Of the views: the share of each side that is left, and where it lies, from 0 (top, left) to 1."""
-_PARTS = ((0, 22), (22, 21), (43, 21))  # of a hash: the lowest bit, and how many
+_FEW = 4_000  # pictures up to which a hash is looked up by four parts, which take less memory and more time each
+_QUARTERS = ((0, 16), (16, 16), (32, 16), (48, 16))  # of a hash: the lowest bit of each part, and how many
+_THIRDS = ((0, 22), (22, 21), (43, 21))
 _TOGETHER = 2048  # hashes looked up at a time
 _AT_ONCE = 1 << 20  # pairs looked at at a time: where all are alike there are as many as their number squared
 
@@ -65,14 +67,16 @@ def is_near(one: Hashes, other: Hashes) -> npt.NDArray[np.bool_]:
 class Index:
     """Pictures by their views, to be found by hashes that are near.
 
-    Two hashes that differ in 8 bits differ in 2 at most of one of three parts, so those are looked up, with no bit
-    turned, one and two. Source: Norouzi, Punjani & Fleet 2012, Fast Search in Hamming Space with Multi-Index Hashing.
+    Two hashes that differ in 8 bits differ in 2 at most of one of three parts (or four), so those are looked up, with
+    no bit turned, one and two. Source: Norouzi, Punjani & Fleet 2012, Fast Search in Hamming Space with Multi-Index
+    Hashing.
     """
 
     def __init__(self, seen_as: Hashes) -> None:
         """Take the views of N pictures: views × N."""
         self._flat, self._n = seen_as.ravel(), seen_as.shape[1]
-        self._tables = [_Table(self._flat, shift, width) for shift, width in _PARTS]
+        parts = _QUARTERS if self._n <= _FEW else _THIRDS
+        self._tables = [_Table(self._flat, shift, width) for shift, width in parts]
 
     def candidates(
         self, of: Hashes, groups: Callable[[], Numbers], advance: Callable[[int], None]
