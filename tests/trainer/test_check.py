@@ -3,6 +3,7 @@
 import os
 import shutil
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -355,7 +356,10 @@ def test_the_photographs_stay_as_they_are(check, data, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fixed", "page.html", "photos"]
 
 
-def test_many_are_looked_at_in_processes_with_the_same_result(check, tmp_path, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is forked")
+@pytest.mark.parametrize(("threads", "way"), [(1, "fork"), (2, "spawn")])
+def test_many_are_looked_at_in_processes_with_the_same_result(check, tmp_path, monkeypatch, threads, way):
+    monkeypatch.setattr(scan, "active_count", lambda: threads)
     for number in range(75):
         save(tmp_path / "ab"[number % 2] / f"{number:02}.jpg", number)
     copy(tmp_path / "a/00.jpg", tmp_path / "a/99.jpg")
@@ -364,10 +368,10 @@ def test_many_are_looked_at_in_processes_with_the_same_result(check, tmp_path, m
     pools = []
     monkeypatch.setattr(scan, "get_context", lambda kind, real=scan.get_context: pools.append(kind) or real(kind))
     in_processes = check(tmp_path, "--json").json()
-    assert pools == ["spawn"]
+    assert pools == [way]
     monkeypatch.setattr(scan, "_CHUNK", 1000)
     in_this = check(tmp_path, "--json").json()
-    assert pools == ["spawn"]
+    assert pools == [way]
     assert [finding["kind"] for finding in in_this["findings"]] == ["unreadable"] * 3 + ["duplicate"]
     assert in_processes | {"seconds": 0} == in_this | {"seconds": 0}
 

@@ -37,7 +37,8 @@ def _words(name):
 
 
 def _reads(pid):
-    return any("spawn_main" in word for word in _words(f"{pid}/cmdline"))
+    words = _words(f"{pid}/cmdline")
+    return bool(words) and not any("resource_tracker" in word for word in words)
 
 
 def wait_until(condition, seconds=20):

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -202,7 +203,8 @@ class _Pictures:
 
     def __init__(self, folder: Path) -> None:
         paths = images_below(folder, lambda _: None)
-        scanned = scan(folder, [str(path.relative_to(folder)) for path in paths], lambda _: None)
+        known = [str(path.relative_to(folder)) for path in paths]
+        scanned = scan(folder, known, partial(progress, quiet=True))
         self._names = [Path(name).stem for name in scanned.looks]
         self._small = scanned.thumbnails
         self._close = [look_closer(folder / name) for name in scanned.looks]

@@ -25,8 +25,7 @@ class Compared:
 
 def compare(root: Path, paths: Sequence[str], progress: Progress) -> Compared:
     """Look at each photograph below `root`, and find copies and near duplicates. Raises as `scan` does."""
-    with progress("looking at photographs", len(paths)) as advance:
-        scanned = scan(root, paths, advance)
+    scanned = scan(root, paths, progress)
     looks = list(scanned.looks)
 
     @lru_cache(maxsize=4096)

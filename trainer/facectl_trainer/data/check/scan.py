@@ -3,16 +3,16 @@
 import hashlib
 import os
 import signal
+import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from threading import Thread
+from threading import Thread, active_count
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from facectl_runtime.image import Header, decode_with_header, read
 from facectl_runtime.spec import InputSpec, Squash
 from facectl_trainer.data.check.blur import blur
 from facectl_trainer.data.check.perceptual import SIDE, Thumbnails, thumbnail
+from facectl_trainer.data.contents import Progress
 from facectl_trainer.pixels import room
 
 _SPEC = InputSpec(width=256, height=256, resize=Squash())
@@ -61,8 +62,8 @@ class Scanned:
     """Path → why."""
 
 
-def scan(root: Path, paths: Sequence[str], advance: Callable[[int], None]) -> Scanned:
-    """Look at each photograph below `root`; some 2 kB of each are kept. `advance` is told of how many were looked at.
+def scan(root: Path, paths: Sequence[str], progress: Progress) -> Scanned:
+    """Look at each photograph below `root`; some 2 kB of each are kept.
 
     Raises `FacectlError` where a process that reads is ended from outside, as for want of memory.
     """
@@ -70,8 +71,12 @@ def scan(root: Path, paths: Sequence[str], advance: Callable[[int], None]) -> Sc
     errors: dict[str, str] = {}
     thumbnails = room((len(paths), SIDE, SIDE), np.uint8)
     some = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
-    with _everywhere(len(some)) as each:
-        for chunk, (seen, small) in zip(some, each([[root / path for path in chunk] for chunk in some]), strict=True):
+    # The processes come first: the progress bar has a thread, with which there is no fork.
+    with (
+        _seen([[root / path for path in chunk] for chunk in some]) as each,
+        progress("looking at photographs", len(paths)) as advance,
+    ):
+        for chunk, (seen, small) in zip(some, each, strict=True):
             thumbnails[len(looks) : len(looks) + len(small)] = small
             looks |= {path: one for path, one in zip(chunk, seen, strict=True) if isinstance(one, Look)}
             errors |= {path: one for path, one in zip(chunk, seen, strict=True) if isinstance(one, str)}
@@ -103,10 +108,10 @@ def close_up(grey: Image.Image) -> Thumbnails:
     return np.asarray(grey.resize((CLOSE, CLOSE), Image.Resampling.BOX))
 
 
-_Seen = tuple[list[Look | str], Thumbnails]
+_Chunk = tuple[list[Look | str], Thumbnails]
 
 
-def _look_at(paths: Sequence[Path]) -> _Seen:
+def _look_at(paths: Sequence[Path]) -> _Chunk:
     """Look at some photographs: in place of one that cannot be read stands why, and no thumbnail."""
     seen: list[Look | str] = []
     thumbnails = []
@@ -122,20 +127,18 @@ def _look_at(paths: Sequence[Path]) -> _Seen:
     return seen, np.stack(thumbnails) if thumbnails else np.empty((0, SIDE, SIDE), np.uint8)
 
 
-_Each = Callable[[Sequence[Sequence[Path]]], Iterator[_Seen]]
-
-
 @contextmanager
-def _everywhere(chunks: int) -> Iterator[_Each]:
-    """Give a function that looks at chunks in order: in processes, which Python keeps busier than threads."""
-    if chunks <= 2:
-        yield lambda some: map(_look_at, some)
+def _seen(some: Sequence[Sequence[Path]]) -> Iterator[Iterator[_Chunk]]:
+    """Give what is seen of each chunk, in order: by processes, which Python keeps busier than threads."""
+    if len(some) <= 2:
+        yield map(_look_at, some)
         return
     others = set(active_children())
-    # Spawned: a fork of a process with threads, such as the progress bar's, may hang.
-    pool = ProcessPoolExecutor(usable_cores(), get_context("spawn"), _begin)
+    # A fork begins at once; of a process with threads, which may hold locks, it may hang.
+    way = "fork" if sys.platform == "linux" and active_count() == 1 else "spawn"
+    pool = ProcessPoolExecutor(usable_cores(), get_context(way), _begin)
     try:
-        yield partial(_start, pool)
+        yield _start(pool, some)
     except BrokenProcessPool as error:
         raise FacectlError(
             "a process that reads photographs was ended from outside, perhaps for want of memory; close other programs "
@@ -149,7 +152,7 @@ def _everywhere(chunks: int) -> Iterator[_Each]:
         pool.shutdown(cancel_futures=True)
 
 
-def _start(pool: ProcessPoolExecutor, some: Sequence[Sequence[Path]]) -> Iterator[_Seen]:
+def _start(pool: ProcessPoolExecutor, some: Sequence[Sequence[Path]]) -> Iterator[_Chunk]:
     """Start the processes, and give what they see in order."""
     with _interrupts_held_back():
         # Not `pool.map`: it cancels what is left, on which a pool whose processes were ended stumbles.
@@ -173,6 +176,7 @@ def _interrupts_held_back() -> Iterator[None]:
 def _begin() -> None:
     """Begin a process that reads: it leaves Ctrl-C to the first process, and ends when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     Thread(target=_end_with_the_first, daemon=True).start()
 
 
