@@ -15,6 +15,7 @@ Values = npt.NDArray[np.float32]
 _SMALLEST = 16  # pixels of the side at which a fit begins
 _STEPS = 3  # at each size
 _WORTH_A_LOOK, _WORTH_ANOTHER = 0.5, 0.6  # likeness from which there is a fit at the smallest size, and at others
+_LAID = 0.998  # likeness that no fit need better
 _SHIFT, _SCALE = 0.25, 1.25  # most, in halves of the side; most and, inverted, least
 _NOISE = 16.0  # variance in grey levels²: what two pictures may differ by, however little variance they have
 _FAINT = 0.25  # variance of details in grey levels²: these may be noise
@@ -60,9 +61,12 @@ def _within(a: Values, b: Values) -> tuple[Values, Values]:
     places: Values = _STARTS[begun.argmax(axis=0)]
     result: Values = begun.max(axis=0)
     for one, other in reversed(sizes):
-        least = _WORTH_A_LOOK if one.shape[1] == _SMALLEST else _WORTH_ANOTHER
-        if (hopeful := np.flatnonzero(result >= least)).size:
-            places[hopeful], result[hopeful] = _fit(one[hopeful], other[hopeful], places[hopeful])
+        smallest = one.shape[1] == _SMALLEST
+        if (hopeful := np.flatnonzero(result >= (_WORTH_A_LOOK if smallest else _WORTH_ANOTHER))).size:
+            result[hopeful] = _explained(one[hopeful], other[hopeful], places[hopeful])
+            loose = hopeful[result[hopeful] < _LAID]
+            if loose.size:
+                places[loose], result[loose] = _fit(one[loose], other[loose], places[loose])
     return places, result
 
 

@@ -36,19 +36,23 @@ def write_page(report: Report, target: Path) -> None:
 
 
 def _ignored(report: Report) -> list[tuple[str, str]]:
-    return [("left out", ", ".join(report.ignored))] if report.ignored else []
+    return [("ignored", ", ".join(report.ignored))] if report.ignored else []
 
 
 def _section(report: Report, kind: str) -> Section:
     level, what = KINDS[kind]
     some = [finding for finding in report.findings if finding.kind == kind]
-    seen = [finding for finding in some if finding.photographs and kind != "unreadable"]
+    seen = [finding for finding in some if _can_be_seen(finding)]
     cards = [_card(Path(report.root), finding) for finding in seen[:_CARDS]]
-    words = [example(finding) for finding in some if finding not in seen]
+    words = [example(finding) for finding in some if not _can_be_seen(finding)]
     rest = f" The first {_CARDS} are shown; --json has all." if len(some) > _CARDS else ""
     listed = table(["what"], [[line] for line in words[:_CARDS]]) if words else ""
     name = kind.replace("-", " ").capitalize()
     return Section(kind, f"{name}: {len(some):,}", f"A {level}: {what}.{rest}", cards=tuple(cards), html=listed)
+
+
+def _can_be_seen(finding: Finding) -> bool:
+    return bool(finding.photographs) and finding.kind != "unreadable"
 
 
 def _card(root: Path, finding: Finding) -> Card:
