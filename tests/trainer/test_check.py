@@ -379,3 +379,8 @@ def test_many_are_looked_at_in_processes_with_the_same_result(check, tmp_path, m
 def test_the_documentation_names_each_kind():
     page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
     assert [kind for kind in KINDS if f"`{kind}`" not in page] == []
+
+
+def test_what_comes_next_can_be_run(check, data, split):
+    assert f"next: facectl data split {data} --to split.json --near" in check(data).out
+    assert f"next: facectl train zoo --split {split}" in check("--split", split).out

@@ -80,11 +80,15 @@ def check(
     else:
         asked = {"--labels": labels, "--split": split, "--ignore": ignore}
         again = _command("facectl data check", data, asked)
-        typer.echo("\n".join([report.text(found), *_next(listed, found, html, written, again)]))
+        train = {"--data": written.to} if written else {"--split": split} if split else {"--data": data}
+        lines = _next(listed, found, html, written, again, _command("facectl train zoo", None, train))
+        typer.echo("\n".join([report.text(found), *lines]))
     return report.exit_code(found, strict)
 
 
-def _next(listed: "Listed", found: "Report", html: Path | None, written: "Cleaned | None", again: str) -> Iterator[str]:
+def _next(
+    listed: "Listed", found: "Report", html: Path | None, written: "Cleaned | None", again: str, train: str
+) -> Iterator[str]:
     """Say what was written, and what to do next."""
     if html:
         yield f"{html} is ready; open it"
@@ -93,10 +97,10 @@ def _next(listed: "Listed", found: "Report", html: Path | None, written: "Cleane
         yield f"{written.to} is ready: {written.written:,} photographs, {len(written.left_out):,} left out{anew}"
     elif found.findings:
         yield f"{'to see them: ' + again + ' --html check.html; ' if not html else ''}a cleaned copy: {again} --fix DIR"
-    if not (written or found.count("problem") == 0) or len(found.classes) < 2:
+    if (found.count("problem") and not written) or len(found.classes) < 2:
         return
     if listed.is_split:
-        yield f"next: {_command('facectl train zoo --data', written.to if written else listed.root)}"
+        yield f"next: {train}"
     else:
         yield f"next: {_command('facectl data split', written.to if written else listed.root)} --to split.json --near"
 
