@@ -96,7 +96,9 @@ def _next(
         anew = f", {len(written.saved_anew):,} saved anew" if written.saved_anew else ""
         yield f"{written.to} is ready: {written.written:,} photographs, {len(written.left_out):,} left out{anew}"
     elif found.findings:
-        yield f"{'to see them: ' + again + ' --html check.html; ' if not html else ''}a cleaned copy: {again} --fix DIR"
+        see = [] if html else [f"to see them: {again} --html check.html"]
+        mend = [f"a cleaned copy: {again} --fix DIR"] if found.count("problem") else []
+        yield from filter(None, ["; ".join([*see, *mend])])
     if (found.count("problem") and not written) or len(found.classes) < 2:
         return
     if listed.is_split:
