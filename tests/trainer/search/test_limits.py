@@ -5,7 +5,7 @@ import pytest
 from facectl_trainer import transfer
 from facectl_trainer.data import openverse
 from loopback import Reply
-from openverse_index import bomb, consistent, limits, picture, problem
+from openverse_index import consistent, limits, problem
 
 
 def test_the_depth_without_a_key(search, index, to):
@@ -179,26 +179,3 @@ def test_the_connection_is_lost_in_the_middle(search, index, site, to):
     assert search(count=25).code == 0
     assert len(index.downloads()) == 25
     assert index.pages() == [1, 2]
-
-
-UNUSABLE = [
-    (b"<html>gone</html>", {}, "no readable picture"),
-    (b"", {}, "no readable picture"),
-    (picture(1)[:300], {}, "no readable picture"),
-    (bomb(), {}, "no readable picture: the picture has 60000 x 60000 pixels"),
-    (b"<svg></svg>", {}, "no readable picture"),
-    (picture(1) + bytes(40_000), {}, "more than 30000 bytes"),
-    (picture(0), {}, "here already"),
-    (None, {"mature": True}, "marked as mature"),
-    (None, {"license": None}, "no licence"),
-    (None, {"url": None}, "no web address"),
-    (None, {"url": "file:///etc/passwd"}, "no web address"),
-    (None, {"url": "ftp://127.0.0.1/a.jpg"}, "no web address"),
-    (None, {"url": "http://[::1"}, "no web address"),
-    (None, {"url": "http://"}, "no web address"),
-    (None, {"url": "lost"}, "answered 404"),
-    (None, {"url": "redirect:file:///etc/passwd"}, "redirected too often, or to no web address"),
-    (None, {"url": "redirect:ftp://127.0.0.1/a.jpg"}, "redirected too often, or to no web address"),
-    (None, {"url": "redirect:http://:x/"}, "redirected too often, or to no web address"),
-    (None, {"url": "redirect:/elsewhere"}, "redirected too often, or to no web address"),
-]
