@@ -1,5 +1,6 @@
 """Evaluation of a classifier on labelled images."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from facectl_runtime import image
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.labelled import CHANGED, Image, content_hash
+from facectl_runtime.labelled import CHANGED, Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead
 from facectl_runtime.sources import display_name
@@ -83,9 +84,10 @@ def answer_labelled(
         )
 
     def load(item: Image) -> Pixels:
-        pixels = image.load(root / item.path, spec)
+        data = image.read(root / item.path)
+        pixels = image.load(data, spec)
         recorded = (hashes or {}).get(item.path)
-        if recorded and content_hash(root / item.path) != recorded:
+        if recorded and hashlib.sha256(data).hexdigest() != recorded:
             raise ImageError(CHANGED)
         return pixels
 
