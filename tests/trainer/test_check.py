@@ -16,32 +16,12 @@ from facectl_runtime.labelled import Image as Labelled
 from facectl_runtime.labelled import Split
 from facectl_trainer.data.check import scan
 from facectl_trainer.data.check.findings import KINDS
-
-
-def picture(seed, size=(160, 120)):
-    """Draw soft patches of colour under fine noise; no two seeds look alike."""
-    dice = np.random.default_rng(seed)
-    patches = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    noise = dice.normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.uint8(np.clip(np.asarray(patches) + noise, 0, 255)))
-
-
-def save(path, seed=99, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(seed).save(path, **options)
-    return path
-
-
-def draw_classes(folder, seed=0):
-    """Two classes of three photographs, in which there is nothing to find."""
-    for number in range(6):
-        save(folder / ("cat", "dog")[number % 2] / f"{number // 2}.jpg", seed + number, quality=90)
-    return folder
+from soft_pictures import draw_cats_and_dogs, picture, save
 
 
 @pytest.fixture
 def data(tmp_path):
-    return draw_classes(tmp_path / "photos")
+    return draw_cats_and_dogs(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -177,7 +157,7 @@ def test_nothing_is_found_where_nothing_is_wrong(check, data):
 
 def test_the_same_picture_in_two_parts_is_a_leak(check, tmp_path):
     for place, part in enumerate(("train", "val", "test")):
-        draw_classes(tmp_path / "photos" / part, 10 * place)
+        draw_cats_and_dogs(tmp_path / "photos" / part, 10 * place)
     assert check(tmp_path / "photos", "--strict").code == 0
     copy(tmp_path / "photos/train/cat/0.jpg", tmp_path / "photos/test/cat/same.jpg")
     names = ["test/cat/same.jpg", "train/cat/0.jpg"]
@@ -188,8 +168,8 @@ def test_the_same_picture_in_two_parts_is_a_leak(check, tmp_path):
 
 
 def test_parts_that_have_other_names_are_not_taken_for_classes(check, tmp_path):
-    draw_classes(tmp_path / "train")
-    draw_classes(tmp_path / "test", 10)
+    draw_cats_and_dogs(tmp_path / "train")
+    draw_cats_and_dogs(tmp_path / "test", 10)
     done = check(tmp_path)
     assert done.code == 2
     assert "name them train, val, test" in done.error()

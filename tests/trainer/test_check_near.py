@@ -15,17 +15,10 @@ from facectl_trainer.data.check.near import LEAST, near_duplicates, nearest
 from facectl_trainer.data.check.perceptual import SIDE, Index, hashes, is_near, mirrored, thumbnail, views
 from facectl_trainer.data.check.scan import close_up
 from facectl_trainer.data.groups import Groups
+from soft_pictures import picture
 
 COUNT = 16
 seeds = st.integers(0, 2**32 - 1)
-
-
-def picture(seed, size=(320, 240)):
-    """Draw soft patches of colour under fine noise; no two seeds look alike."""
-    dice = np.random.default_rng(seed)
-    patches = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    noise = dice.normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.uint8(np.clip(np.asarray(patches) + noise, 0, 255)))
 
 
 def small(*pictures):
@@ -77,7 +70,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def originals():
-    return [picture(seed) for seed in range(COUNT)]
+    return [picture(seed, (320, 240)) for seed in range(COUNT)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -185,8 +178,8 @@ def test_pictures_that_are_alike_by_their_light_alone_have_other_details():
 
 def test_thousands_of_pictures_that_are_all_alike_take_neither_long_nor_much_memory():
     dice = np.random.default_rng(0)
-    frame = np.asarray(close_up(picture(0).convert("L")))
-    thumbnails = np.asarray(thumbnail(picture(0).convert("L")))
+    frame = np.asarray(close_up(picture(0, (320, 240)).convert("L")))
+    thumbnails = np.asarray(thumbnail(picture(0, (320, 240)).convert("L")))
     many = np.uint8((thumbnails + dice.normal(0, 1.5, (1500, SIDE, SIDE))).clip(0, 255))
     groups = Groups(len(many))
     tracemalloc.start()

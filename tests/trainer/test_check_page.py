@@ -11,32 +11,14 @@ import pytest
 from PIL import Image
 
 from facectl_runtime.image import decode
+from soft_pictures import draw_cats_and_dogs, picture, save
 
 REPLACED = "facectl_trainer.data.tree.shutil.copy2"
 
 
-def picture(seed, size=(160, 120)):
-    """Draw soft patches of colour under fine noise; no two seeds look alike."""
-    dice = np.random.default_rng(seed)
-    patches = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    noise = dice.normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.uint8(np.clip(np.asarray(patches) + noise, 0, 255)))
-
-
-def save(path, seed, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture(seed).save(path, **options)
-
-
-def draw_classes(folder, seed=0):
-    for number in range(6):
-        save(folder / ("cat", "dog")[number % 2] / f"{number // 2}.jpg", seed + number, quality=90)
-    return folder
-
-
 @pytest.fixture
 def data(tmp_path):
-    return draw_classes(tmp_path / "photos")
+    return draw_cats_and_dogs(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -118,7 +100,7 @@ def test_what_is_ignored_is_not_mended(check, spoilt, tmp_path, tree):
 
 def test_of_one_picture_in_several_parts_test_keeps_its_own(check, tmp_path, tree):
     for place, part in enumerate(("train", "val", "test")):
-        draw_classes(tmp_path / "photos" / part, 10 * place)
+        draw_cats_and_dogs(tmp_path / "photos" / part, 10 * place)
     whole = tree(tmp_path / "photos")
     shutil.copy(tmp_path / "photos/test/cat/0.jpg", tmp_path / "photos/train/cat/copy.jpg")
     picture(21).resize((640, 480)).save(tmp_path / "photos/val/dog/large.png")  # of test/dog/0, and a larger file

@@ -6,19 +6,11 @@ import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from facectl_runtime.labelled import PARTS, content_hash, presplit, read_split
-
-
-def picture(seed, size=(96, 72)):
-    """Draw soft patches of colour under fine noise; no two seeds look alike."""
-    dice = np.random.default_rng(seed)
-    patches = Image.fromarray(dice.integers(0, 256, (9, 12, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    noise = dice.normal(0, 12, (size[1], size[0], 3))
-    return Image.fromarray(np.uint8(np.clip(np.asarray(patches) + noise, 0, 255)))
+from soft_pictures import picture
 
 
 def fill(folder, names):
