@@ -1,7 +1,7 @@
 """Class folders from a table of labels and a folder of images; on request as many of each class, in disjoint parts."""
 
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,9 @@ from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import Progress, contents, why_unreadable
 from facectl_trainer.data.csv_labels import NOT_IN_TABLE, read_labels
-from facectl_trainer.data.names import Names
 from facectl_trainer.data.select import balanced
 from facectl_trainer.data.split import conflicts
-from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder, place
+from facectl_trainer.data.tree import check_apart, check_new, fill, folder_name, new_folder
 
 Parts = dict[str, list[Image]]
 """Part (empty where there is one alone) → its images."""
@@ -91,7 +90,7 @@ def arrange(table: Table, out: Path, choice: Choice, link: bool, progress: Progr
             parts, unusable = _readable(table.images, images)
         left_out |= unusable
         _refuse_nothing(table, parts, left_out)
-        _fill(folder, table.images, parts, folders, link, progress)
+        fill(folder, table.images, parts, link, progress)
     counts = {part: dict(sorted(Counter(i.label for i in chosen).items())) for part, chosen in parts.items()}
     renamed = {label: name for label, name in folders.items() if label != name}
     return Arranged(counts, renamed, dict(sorted(left_out.items())))
@@ -154,15 +153,3 @@ def _refuse_nothing(table: Table, parts: Parts, left_out: Mapping[str, str]) -> 
     if not any(parts.values()):
         given = {name: why for name, why in left_out.items() if why != NOT_IN_TABLE}
         raise UsageError(f"{table.file}: no image of it can be read below {table.images}: {describe(given)}")
-
-
-def _fill(folder: Path, root: Path, parts: Parts, folders: Mapping[str, str], link: bool, progress: Progress) -> None:
-    """Place each image under its class; of one name from several folders, the first by path keeps it."""
-    names: dict[str, Names] = defaultdict(Names)
-    with progress("linking" if link else "copying", sum(map(len, parts.values()))) as advance:
-        for part, images in parts.items():
-            for image in images:
-                path = Path(image.path)
-                name = names[image.label].give(path.stem, path.suffix)
-                place(root / path, folder / part / folders[image.label] / name, link)
-                advance(1)

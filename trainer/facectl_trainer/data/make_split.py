@@ -1,20 +1,19 @@
 """The split file: which photograph is to train on, to choose by and to test on, decided once and used by every run."""
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import PARTS, Image, Part, Split
+from facectl_runtime.labelled import Split
 from facectl_trainer.data.check.compare import compare
 from facectl_trainer.data.contents import Progress
 from facectl_trainer.data.grouped import groups_by, split_grouped
-from facectl_trainer.data.names import Names
 from facectl_trainer.data.split import Amount, split
-from facectl_trainer.data.tree import folder_name, new_folder, place
+from facectl_trainer.data.tree import fill, new_folder
 from facectl_trainer.prepare import Gathered
 from facectl_trainer.reports.output import write_whole
 
@@ -83,11 +82,5 @@ def write_split(made: Split, target: Path) -> None:
 
 def write_folders(made: Split, out: Path, link: bool, progress: Progress) -> None:
     """Copy or link the photographs into `out`/part/class. Raises `UsageError` where `out` is there."""
-    images: Sequence[tuple[Part, Image]] = [(part, image) for part in PARTS for image in made.parts[part]]
-    names: dict[tuple[str, str], Names] = defaultdict(Names)
-    with new_folder(out) as folder, progress("linking" if link else "copying", len(images)) as advance:
-        for part, image in images:
-            path = Path(image.path)
-            name = names[part, image.label].give(path.stem, path.suffix)
-            place(Path(made.root) / path, folder / part / folder_name(image.label) / name, link)
-            advance(1)
+    with new_folder(out) as folder:
+        fill(folder, Path(made.root), made.parts, link, progress)

@@ -3,13 +3,17 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
 from facectl_runtime.errors import UsageError, one_line
 from facectl_runtime.files import scratch_beside, swap_in
+from facectl_runtime.labelled import Image, Part
+from facectl_trainer.data.contents import Progress
+from facectl_trainer.data.names import Names
 
 _LONGEST = 255  # bytes of a name, on every common file system
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for devices
@@ -40,6 +44,27 @@ def check_apart(out: Path, root: Path, option: str = "--to") -> None:
     """Raise `UsageError` where `out`, which `option` gave, lies inside the data that it is made from."""
     if out.resolve().is_relative_to(root.resolve()):
         raise UsageError(f"{out}: lies inside {root}, which stays as it is; give another {option}")
+
+
+def fill(
+    folder: Path,
+    root: Path,
+    parts: Mapping[Part, Sequence[Image]] | Mapping[str, Sequence[Image]],
+    link: bool,
+    progress: Progress,
+) -> None:
+    """Place the images of each part, which lie below `root`, into `folder`/part/class.
+
+    Of one name from several folders, the first keeps it; no two images of a class have the same name.
+    """
+    names: dict[str, Names] = defaultdict(Names)
+    with progress("linking" if link else "copying", sum(map(len, parts.values()))) as advance:
+        for part, images in parts.items():
+            for image in images:
+                path = Path(image.path)
+                name = names[image.label].give(path.stem, path.suffix)
+                place(root / path, folder / part / folder_name(image.label) / name, link)
+                advance(1)
 
 
 def place(source: Path, target: Path, link: bool) -> None:
