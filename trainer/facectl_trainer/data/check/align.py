@@ -63,7 +63,8 @@ def _within(a: Values, b: Values) -> tuple[Values, Values]:
     for one, other in reversed(sizes):
         smallest = one.shape[1] == _SMALLEST
         if (hopeful := np.flatnonzero(result >= (_WORTH_A_LOOK if smallest else _WORTH_ANOTHER))).size:
-            result[hopeful] = _explained(one[hopeful], other[hopeful], places[hopeful])
+            if not smallest:
+                result[hopeful] = _explained(one[hopeful], other[hopeful], places[hopeful])
             loose = hopeful[result[hopeful] < _LAID]
             if loose.size:
                 places[loose], result[loose] = _fit(one[loose], other[loose], places[loose])
