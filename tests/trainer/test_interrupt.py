@@ -1,10 +1,19 @@
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
 from facectl_trainer.interrupt import interruptible
+
+
+@pytest.fixture
+def printed(monkeypatch):
+    """Collect the exceptions that Python drops and would print the tracebacks of."""
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: seen.append(what.exc_type))
+    return seen
 
 
 class Careless:
@@ -16,8 +25,12 @@ class Careless:
             pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_that_a_destructor_swallowed_is_raised_at_the_next_check():
+class Broken:
+    def __del__(self):
+        raise ZeroDivisionError
+
+
+def test_ctrl_c_that_a_destructor_swallowed_is_raised_at_the_next_check_and_prints_nothing(printed):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with interruptible() as check:
@@ -27,6 +40,14 @@ def test_ctrl_c_that_a_destructor_swallowed_is_raised_at_the_next_check():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+    assert printed == []
+
+
+def test_what_else_a_destructor_swallows_is_printed_as_ever(printed):
+    with interruptible():
+        Broken()
+    Broken()
+    assert printed == [ZeroDivisionError, ZeroDivisionError]
 
 
 def test_sigterm_is_heard_too_where_it_means_to_stop():
