@@ -37,11 +37,11 @@ def facectl() -> Callable[..., Ran]:
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Give a function that starts a command line as a process of its own, ended with the test."""
+    """Give a function that starts a command line as a process of its own, after `prepare`, ended with the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: object) -> subprocess.Popen[str]:
-        words = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+    def begin(*arguments: object, prepare: str = "") -> subprocess.Popen[str]:
+        words = [sys.executable, "-c", prepare + PROGRAM, *map(str, arguments)]
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
 

@@ -101,11 +101,12 @@ def _draw_classes() -> Callable[..., Path]:
 
 
 @pytest.fixture
-def train(facectl: Callable[..., Ran], tmp_path: Path) -> Callable[..., Ran]:
-    """Give a function that trains on a folder, into `tmp_path`/runs/new unless told otherwise."""
+def train(facectl: Callable[..., Ran], tmp_path: Path, tiny: Any) -> Callable[..., Ran]:
+    """Give a function that trains `tiny` on a folder, into `tmp_path`/runs/new unless told otherwise."""
 
-    def call(data: Path, *more: object, out: Path | None = None, recipe: object = "zoo") -> Ran:
-        words = ["train", recipe, "--data", data, "--out", out or tmp_path / "runs" / "new", "--no-report"]
+    def call(data: Path, *more: object, out: Path | None = None) -> Ran:
+        words = ["train", "zoo", "--backbone", tiny.name, "--data", data]
+        words += ["--out", out or tmp_path / "runs" / "new", "--no-report"]
         return facectl(*words, "--epochs", 2, "--device", "cpu", "--quiet", "--json", *more)
 
     return call

@@ -1,5 +1,7 @@
 """Every backbone: flat, named alike on every build, and of the shapes that its entry promises."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,7 @@ def small_side(entry):
     return max(entry.smallest, 64)
 
 
+@cache
 def make(name, side=None):
     entry = backbone(name)
     return entry.build(side or small_side(entry), entry.preprocess, None)

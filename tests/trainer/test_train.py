@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+from functools import cache
 
 import msgspec
 import numpy as np
@@ -41,6 +42,7 @@ def metrics(trained):
     return json.loads((trained.folder / "metrics.json").read_text())
 
 
+@cache
 def weights_of(folder):
     return [weight.tobytes() for weight in tf_keras.models.load_model(folder / "model.keras").get_weights()]
 
@@ -149,34 +151,37 @@ def test_the_report_is_the_run_s(trained, metrics):
 # Repeatability
 
 
-def assert_repeats(trained, facectl, folder):
-    done = facectl(*trained.arguments, "--out", folder, "--quiet")
-    assert done.code == 0
-    assert weights_of(folder) == weights_of(trained.folder)
+def assert_same(folder, other):
+    assert weights_of(folder) == weights_of(other)
     for name in ("metrics.json", "predictions.csv", "split.json", "recipe.json"):
-        assert (folder / name).read_bytes() == (trained.folder / name).read_bytes()
-    return done
+        assert (folder / name).read_bytes() == (other / name).read_bytes()
 
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit_from_kept_features(trained, facectl, tmp_path):
-    assert assert_repeats(trained, facectl, tmp_path / "again").err == ""
+    done = facectl(*trained.arguments, "--out", tmp_path / "again", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert_same(tmp_path / "again", trained.folder)
 
 
-def test_and_from_features_computed_anew_where_the_cache_is_damaged(trained, facectl, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
-    (tmp_path / "home").mkdir()
+def test_and_from_features_computed_anew_where_the_cache_is_damaged(photographs, train, tmp_path):
+    runs = tmp_path / "runs"
+    assert train(photographs, out=runs / "first").code == 0
     (tmp_path / "home" / "features.sqlite").write_bytes(b"no database" * 1000)
-    done = assert_repeats(trained, facectl, tmp_path / "again")
+    done = train(photographs, out=runs / "again")
+    assert done.code == 0
     assert done.err.count("\n") == 1
     assert "a new one is begun" in done.err
+    assert_same(runs / "again", runs / "first")
 
 
-def test_another_seed_gives_another_run(trained, train, tmp_path):
-    assert train(trained.data, "--seed", 4).code == 0
-    ours, theirs = (msgspec.json.decode((f / "split.json").read_bytes(), type=Split) for f in
-                    (tmp_path / "runs" / "new", trained.folder))  # fmt: skip
+def test_another_seed_gives_another_run(photographs, train, tmp_path):
+    runs = []
+    for seed in (3, 4):
+        runs.append(tmp_path / "runs" / f"seed{seed}")
+        assert train(photographs, "--seed", seed, out=runs[-1]).code == 0
+    ours, theirs = (read_run(folder).split for folder in runs)
     assert ours.parts != theirs.parts
-    assert weights_of(tmp_path / "runs" / "new")[-1] != weights_of(trained.folder)[-1]
+    assert weights_of(runs[0])[-1] != weights_of(runs[1])[-1]
 
 
 def test_a_fold_tests_on_its_share(trained, train, tmp_path):

@@ -13,20 +13,18 @@ from facectl_trainer.augment import CopiesPlan
 from facectl_trainer.framework import use_for_training
 from facectl_trainer.run import read_run, write_run
 from facectl_trainer.train import train
-from tiny_network import job, recipe
+from tiny_network import KNOWN, job, recipe
 
 pytest.importorskip("tf_keras")
 
 SLOW = """
-backbone = "efficientnet_lite0"
-side = 32
+backbone = "tiny"
 resize = { kind = "squash" }
 split = { test = 0.2, val = 0.15 }
 stages = [{ train = "head", optimizer = "sgd", rate = 1e-9, batch = 1, epochs = 1000000, patience = 1000000 }]
 """
 TWO = """
-backbone = "efficientnet_lite0"
-side = 32
+backbone = "tiny"
 resize = { kind = "squash" }
 split = { test = 0.2, val = 0.15 }
 head = { dropout = 0.3 }
@@ -117,10 +115,11 @@ def test_a_destination_that_cannot_be_written(train, small, tmp_path):
     assert "cannot be written" in done.error()
 
 
+@pytest.mark.usefixtures("tiny")
 def test_without_out_the_run_is_named_for_its_recipe(small, facectl, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.toml").write_text(SLOW.replace("1000000", "2"))
-    assert facectl("train", "mine.toml", "--data", small, "--device", "cpu", "--quiet").code == 0
+    assert facectl("train", "mine.toml", "--data", small, "--device", "cpu", "--no-report", "--quiet").code == 0
     assert read_run(tmp_path / "runs" / "mine").spec.provenance.recipe == "mine"
 
 
@@ -134,12 +133,13 @@ def wait_for(stream, words):
     pytest.fail(f"the process ended before it said {words!r}")
 
 
-def test_ctrl_c_leaves_nothing_half_written(trained, start, old, tree, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACECTL_HOME", str(trained.home))
+@pytest.mark.usefixtures("tiny")
+def test_ctrl_c_leaves_nothing_half_written(trained, start, old, tree, tmp_path):
     (tmp_path / "slow.toml").write_text(SLOW)
     before = tree(old)
-    process = start("train", tmp_path / "slow.toml", "--data", trained.data, "--out", old, "--force", "--device", "cpu")
-    wait_for(process.stderr, "features by efficientnet_lite0: 36")
+    words = ["train", tmp_path / "slow.toml", "--data", trained.data, "--out", old, "--force", "--device", "cpu"]
+    process = start(*words, prepare=KNOWN)
+    wait_for(process.stderr, "features by tiny: 36")
     threading.Event().wait(1)  # into the epochs
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
@@ -153,14 +153,14 @@ def test_ctrl_c_leaves_nothing_half_written(trained, start, old, tree, tmp_path,
     assert {path.name for path in old.parent.iterdir()} <= {"old", "old.unfinished"}
 
 
-def test_a_killed_process_is_resumed_to_the_end_of_an_uninterrupted_one(uneven, facectl, start, tmp_path, monkeypatch):
+@pytest.mark.usefixtures("tiny")
+def test_a_killed_process_is_resumed_to_the_end_of_an_uninterrupted_one(uneven, facectl, start, tmp_path):
     """One stage on features and one on pixels, ended by a real Ctrl-C in the second."""
-    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
     recipe = tmp_path / "two.toml"
     recipe.write_text(TWO)
     words = ["train", recipe, "--data", uneven, "--device", "cpu", "--no-report"]
     broken, whole = tmp_path / "broken" / "two", tmp_path / "whole" / "two"
-    process = start(*words, "--out", broken, "-v")
+    process = start(*words, "--out", broken, "-v", prepare=KNOWN)
     wait_for(process.stderr, "all, epoch 4:")
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
@@ -178,11 +178,11 @@ def test_a_killed_process_is_resumed_to_the_end_of_an_uninterrupted_one(uneven, 
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
-def test_two_at_once_in_one_folder_are_refused_and_the_first_is_unharmed(uneven, facectl, start, tmp_path, monkeypatch):
-    monkeypatch.setenv("FACECTL_HOME", str(tmp_path / "home"))
+@pytest.mark.usefixtures("tiny")
+def test_two_at_once_in_one_folder_are_refused_and_the_first_is_unharmed(uneven, facectl, start, tmp_path):
     (tmp_path / "slow.toml").write_text(SLOW.replace("1000000", "100"))
     words = ["train", tmp_path / "slow.toml", "--data", uneven, "--out", tmp_path / "runs" / "new", "--device", "cpu"]
-    process = start(*words, "--no-report", "-v")
+    process = start(*words, "--no-report", "-v", prepare=KNOWN)
     wait_for(process.stderr, "head, epoch 1:")
     for more in ((), ("--force",)):
         done = facectl(*words, "--quiet", *more)
