@@ -102,11 +102,11 @@ def _draw_classes() -> Callable[..., Path]:
 
 @pytest.fixture
 def train(facectl: Callable[..., Ran], tmp_path: Path, tiny: Any) -> Callable[..., Ran]:
-    """Give a function that trains `tiny` on a folder, into `tmp_path`/runs/new unless told otherwise."""
+    """Give a function that trains on a folder, `tiny` into `tmp_path`/runs/new unless told otherwise."""
 
-    def call(data: Path, *more: object, out: Path | None = None) -> Ran:
-        words = ["train", "zoo", "--backbone", tiny.name, "--data", data]
-        words += ["--out", out or tmp_path / "runs" / "new", "--no-report"]
+    def call(data: Path, *more: object, out: Path | None = None, recipe: object = None) -> Ran:
+        words = ["train", recipe] if recipe else ["train", "zoo", "--backbone", tiny.name]
+        words += ["--data", data, "--out", out or tmp_path / "runs" / "new", "--no-report"]
         return facectl(*words, "--epochs", 2, "--device", "cpu", "--quiet", "--json", *more)
 
     return call
