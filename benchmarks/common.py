@@ -34,6 +34,18 @@ def facectl(*arguments: object) -> str:
     return done.stdout
 
 
+def near_duplicates(folder: Path) -> list[list[str]]:
+    """Give the groups of photographs that `facectl data check` takes for one, as paths below `folder`."""
+    done = subprocess.run([FACECTL, "data", "check", folder, "--json", "--quiet"], stdout=subprocess.PIPE)
+    if done.returncode not in (0, 1):
+        sys.exit(f"facectl data check {folder}: exit code {done.returncode}")
+    return [
+        [photograph["path"] for photograph in finding["photographs"]]
+        for finding in json.loads(done.stdout)["findings"]
+        if finding["kind"] in ("duplicate", "near-duplicate", "conflict")
+    ]
+
+
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Write figures to benchmarks/results/NAME.json, with the machine they were measured on."""
     OUT.mkdir(exist_ok=True)

@@ -9,7 +9,6 @@ import itertools
 import json
 import random
 import subprocess
-import sys
 import tempfile
 import venv
 from collections.abc import Callable, Iterable
@@ -18,7 +17,7 @@ from typing import Any
 
 from PIL import Image, ImageEnhance
 
-from common import FACECTL, keep, test_data
+from common import keep, near_duplicates, test_data
 from facectl_runtime.image import decode
 from facectl_runtime.output import columns
 
@@ -88,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch, "data")
         _link(animals, folder)
-        own = _check(folder)
+        own = _pairs(near_duplicates(folder))
         python = _environment(Path(scratch, "venv"))
         figures = {kind: _measure(folder, kind, own, python) for kind in COPIES}
     rows = [("copies", "recall", "precision", "pHash: recall", "precision")]
@@ -124,7 +123,7 @@ def _measure(folder: Path, kind: str, own: set[Pair], python: Path) -> dict[str,
     for first, second in own | set(SEEN):
         some = (first, second, planted[first], planted[second])
         true |= {_pair(*pair) for pair in itertools.combinations(some, 2)}
-    found = {"facectl": _check(folder), "phash": _phash(folder, python)}
+    found = {"facectl": _pairs(near_duplicates(folder)), "phash": _phash(folder, python)}
     for copy in planted.values():
         (folder / copy).unlink()
     wanted = {_pair(*pair) for pair in planted.items()}
@@ -141,20 +140,6 @@ def _measure(folder: Path, kind: str, own: set[Pair], python: Path) -> dict[str,
 
 def _pair(first: str, second: str) -> Pair:
     return (first, second) if first < second else (second, first)
-
-
-def _check(folder: Path) -> set[Pair]:
-    """Give the pairs that `facectl data check` puts into one group."""
-    done = subprocess.run([FACECTL, "data", "check", folder, "--json", "--quiet"], stdout=subprocess.PIPE)
-    if done.returncode not in (0, 1):
-        sys.exit(f"facectl data check {folder}: exit code {done.returncode}")
-    findings = json.loads(done.stdout)["findings"]
-    groups = [
-        [photograph["path"] for photograph in finding["photographs"]]
-        for finding in findings
-        if finding["kind"] in ("duplicate", "near-duplicate", "conflict")
-    ]
-    return _pairs(groups)
 
 
 def _pairs(groups: Iterable[list[str]]) -> set[Pair]:
