@@ -32,6 +32,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/pair.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/near_duplicates.py
+	$(BIN)/python benchmarks/straddling.py
 	$(BIN)/python benchmarks/check_speed.py
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/folder.py
