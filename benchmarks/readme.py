@@ -177,9 +177,9 @@ def _straddling(figures: dict[str, Any]) -> str:
     apart, together = figures["splits"].values()
     apart_top1, together_top1 = (f"{one['mean']:.4f} ± {one['spread']:.4f}" for one in (apart, together))
     return (
-        f"Of the animals' test images {100 * apart['straddling']:.0f} % have such a copy in another part of a random split; "
-        f"EfficientNet-Lite0's top-1 is {apart_top1} there, and {together_top1} where `facectl data split --near` "
-        f"keeps them together ({figures['seeds']} seeds of each)."
+        f"Of the animals' test images {100 * apart['straddling']:.0f} % have such a copy in another part of a random "
+        f"split; EfficientNet-Lite0's top-1 is {apart_top1} there, and {together_top1} where `facectl data split "
+        f"--near` keeps them together ({figures['seeds']} seeds of each)."
     )
 
 

@@ -139,6 +139,16 @@ def own_split(run: Path, data: Path | None) -> Path | None:
     return path if any(_has_content(file, content) for file, content in tests) else None
 
 
+def learnt(run: Path, chosen: Chosen) -> int:
+    """Count the chosen images that a run folder's own split has for training or to choose by; 0 of any other model."""
+    path = run / "split.json"
+    if not path.is_file():
+        return 0
+    own = read_split(path)
+    seen = {own.hashes.get(image.path) for part in ("train", "val") for image in own.parts.get(part, [])} - {None}
+    return sum(chosen.hashes.get(image.path) in seen for image in chosen.images)
+
+
 def _has_content(file: Path, content: str | None) -> bool:
     try:
         return content is not None and file.is_file() and content_hash(file) == content

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.image import load
+from facectl_runtime.labelled import read_split
 from facectl_runtime.spec import encode
 from facectl_trainer.run import read_run
 
@@ -30,6 +31,19 @@ def test_evaluate_gives_the_accuracy_that_training_reported(trained, facectl):
     met = done.json()
     assert met.pop("engine").startswith("tf_keras ")
     assert {key: met[key] for key in claimed} == claimed
+
+
+def test_evaluate_says_how_many_of_another_split_s_images_the_run_has_learnt_from(trained, facectl, tmp_path):
+    assert facectl("data", "split", trained.data, "--to", tmp_path / "split.json", "--seed", 99).code == 0
+    own, other = (read_split(path) for path in (trained.folder / "split.json", tmp_path / "split.json"))
+    tested = {image.path for image in own.parts["test"]}
+    known = [image for image in other.parts["test"] if image.path not in tested]
+    assert known
+    words = f"{len(known)} of {len(other.parts['test'])} images are of the run's own train and val parts"
+    done = facectl("evaluate", trained.folder, "--split", tmp_path / "split.json", "--device", "cpu", "--quiet")
+    assert done.code == 0
+    assert words in done.err
+    assert facectl("evaluate", trained.folder, "--device", "cpu", "--quiet").err == ""
 
 
 def test_predict_answers_with_the_trained_model(trained, facectl):

@@ -15,7 +15,7 @@ from facectl_runtime.cli.options import (
     QuietOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, describe
+from facectl_runtime.errors import ImageError, counted, describe
 
 if TYPE_CHECKING:
     from facectl_runtime.evaluate import Evaluation
@@ -49,13 +49,16 @@ def evaluate(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.engines import format_of
     from facectl_runtime.evaluate import answer_labelled, evaluation
-    from facectl_runtime.labelled import choose_images, own_split
+    from facectl_runtime.labelled import choose_images, learnt, own_split
     from facectl_runtime.progress import progress
     from facectl_runtime.sources import display_name
 
     asked, by = parse_device(device), engine_asked(engine, declared_types)
     spec = read_spec(model)
     chosen = choose_images(data, split or own_split(model, data), part)
+    if split and (known := learnt(model, chosen)):
+        n = counted(len(chosen.images), "image")
+        print(f"{known:,} of {n} are of the run's own train and val parts: they flatter it", file=sys.stderr)
     opened = format_of(model, by).open(model, spec, asked)
     with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
         answered = answer_labelled(opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes)

@@ -200,3 +200,13 @@ def test_the_lock_is_let_go(to):
                 pass
             assert to.is_dir()
         assert not to.exists()
+
+
+def test_a_search_that_found_nothing_takes_the_folders_that_it_made_along_and_no_other(tmp_path):
+    question = searching.ask_for("alpaca")
+    with open_search(tmp_path / "photos" / "new" / "alpaca", question):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with open_search(tmp_path / "photos" / "new" / "alpaca", question):
+        (tmp_path / "photos" / "mine.txt").touch()
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["mine.txt"]

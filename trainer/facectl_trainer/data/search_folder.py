@@ -167,8 +167,8 @@ def open_search(to: Path, question: Question) -> Iterator[SearchFolder]:
     Raises `UsageError` where `to` holds something else, or another process is at it, and `FacectlError` where it cannot
     be written.
     """
-    is_new = not os.path.lexists(to)
-    if not is_new and not to.is_dir():
+    made = [folder for folder in (to, *to.parents) if not os.path.lexists(folder)]
+    if not made and not to.is_dir():
         raise UsageError(f"{to}: there is something else of that name; give another --to")
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -183,15 +183,15 @@ def open_search(to: Path, question: Question) -> Iterator[SearchFolder]:
             folder = SearchFolder(to, state, rows)
             yield folder
         finally:
-            if folder.is_bare if folder else is_new:
-                _remove(to, is_new)
+            if folder.is_bare if folder else made:
+                _remove(to, made)
 
 
-def _remove(to: Path, is_new: bool) -> None:
-    with suppress(OSError):  # somebody has put something into it
+def _remove(to: Path, made: list[Path]) -> None:
+    with suppress(OSError):  # somebody has put something into one of them
         (to / STATE).unlink(missing_ok=True)
-        if is_new:
-            to.rmdir()
+        for folder in made:
+            folder.rmdir()
 
 
 @contextmanager
