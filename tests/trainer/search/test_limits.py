@@ -155,7 +155,7 @@ def test_a_server_that_is_not_there(search, to):
     assert ran.code == 1
     assert ran.error() == "127.0.0.1: cannot be reached; run it again"
     assert not to.exists()
-    assert to.parent.exists()
+    assert not to.parent.exists()
 
 
 def test_the_connection_is_lost_in_the_middle(search, index, site, to):
