@@ -5,19 +5,17 @@ Nothing stands at its place before its digest is right. No code of a package is 
 
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from gzip import BadGzipFile
-from lzma import LZMAError
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from facectl_runtime.errors import FacectlError, MissingExtraError, UsageError, reason
+from facectl_runtime.errors import MissingExtraError, UsageError, reason
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.home import home
 from facectl_runtime.labelled import content_hash
+from facectl_trainer.archives import readable
 from facectl_trainer.transfer import (
     CHUNK,
     LARGEST,
@@ -223,16 +221,10 @@ def _member(archive: Path, index: IndexFile, limit: int) -> Iterator[IO[bytes]]:
     """Open one member of an archive to read. Raises `DownloadError` where there is none, or the archive is damaged."""
     kind = _in_zip if index.filename.endswith((".whl", ".zip")) else _in_tar
     try:
-        with kind(archive, index, limit) as file:
+        with readable(index.filename, DownloadError), kind(archive, index, limit) as file:
             yield file
-    except FacectlError:
-        raise
     except KeyError as error:
         raise DownloadError(f"{index.filename} has no {index.member}") from error
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, BadGzipFile, EOFError) as error:
-        raise DownloadError(f"{index.filename} is damaged ({reason(error)})") from error
-    except (NotImplementedError, RuntimeError, ValueError) as error:  # packed in a way that zipfile lacks, or encrypted
-        raise DownloadError(f"{index.filename} cannot be read ({reason(error)})") from error
 
 
 @contextmanager

@@ -5,17 +5,16 @@ What is no image in a class folder is passed over. Links, devices and names that
 
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from gzip import BadGzipFile, GzipFile
-from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from facectl_runtime.errors import FacectlError, one_line, reason
+from facectl_runtime.errors import one_line
 from facectl_runtime.sources import IMAGE_SUFFIXES
+from facectl_trainer.archives import readable
 from facectl_trainer.transfer import CHUNK, DownloadError, unwritable, write
 
 _LONGEST_READ = 1 << 20  # tarfile reads a header of any length in one go
@@ -71,19 +70,12 @@ class _Gunzip(GzipFile):
 @contextmanager
 def _tar(archive: Path, inner: str | None, bounds: Bounds) -> Iterator[tarfile.TarFile]:
     """Open the tar to go through once. Raises `UnpackError` where something in it is damaged."""
-    try:
-        with ExitStack() as stack:
-            packed: IO[bytes] = stack.enter_context(archive.open("rb"))
-            if inner is not None:
-                packed = stack.enter_context(_member(packed, inner, bounds))
-            unpacked = stack.enter_context(_Gunzip(fileobj=packed))
-            yield stack.enter_context(tarfile.TarFile(fileobj=unpacked))
-    except FacectlError:
-        raise
-    except (tarfile.TarError, zipfile.BadZipFile, BadGzipFile, zlib.error, LZMAError, EOFError) as error:
-        raise UnpackError(f"the archive is damaged ({reason(error)})") from error
-    except (NotImplementedError, RuntimeError, ValueError) as error:  # packed in another way, encrypted, or nested
-        raise UnpackError(f"the archive cannot be read ({reason(error)})") from error
+    with readable("the archive", UnpackError), ExitStack() as stack:
+        packed: IO[bytes] = stack.enter_context(archive.open("rb"))
+        if inner is not None:
+            packed = stack.enter_context(_member(packed, inner, bounds))
+        unpacked = stack.enter_context(_Gunzip(fileobj=packed))
+        yield stack.enter_context(tarfile.TarFile(fileobj=unpacked))
 
 
 @contextmanager
