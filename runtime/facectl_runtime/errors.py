@@ -73,6 +73,11 @@ def describe(left_out: Mapping[str, str], most: int = 3) -> str:
     return "; ".join(some) + (f"; and {more:,} more" if more else "") if some else "nothing"
 
 
+def left_out_line(left_out: Mapping[str, str]) -> str:
+    """Say how many were left out, and of the first ten why."""
+    return f"left out: {len(left_out):,}: {describe(left_out, most=10)}"
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'x'?` where a known word is near, and nothing elsewhere."""
     from difflib import get_close_matches

@@ -15,7 +15,7 @@ from facectl_runtime.cli.options import (
     QuietOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, counted, describe
+from facectl_runtime.errors import ImageError, counted, left_out_line
 
 if TYPE_CHECKING:
     from facectl_runtime.evaluate import Evaluation
@@ -97,7 +97,7 @@ def _text(result: "Evaluation") -> str:
         "confusion (row: true, column: predicted)\n" + _confusion(result),
     ]
     if result.unreadable:
-        parts.append(f"left out: {len(result.unreadable):,}: {describe(result.unreadable, most=10)}")
+        parts.append(left_out_line(result.unreadable))
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, counted, describe
+from facectl_runtime.errors import UsageError, counted, left_out_line
 
 if TYPE_CHECKING:
     from facectl_trainer.train import Trained
@@ -145,7 +145,7 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
 def _say_left_out(trained: "Trained") -> None:
 
     if trained.left_out:
-        typer.echo(f"left out: {len(trained.left_out):,}: {describe(trained.left_out, most=10)}", err=True)
+        typer.echo(left_out_line(trained.left_out), err=True)
 
 
 def _compare(runs: list[Path], out: Path | None, force: bool, json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
-from facectl_runtime.errors import ImageError, counted, describe, one_line
+from facectl_runtime.errors import ImageError, counted, left_out_line, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.from_csv import Arranged
@@ -58,11 +58,10 @@ def from_csv(
 
 
 def _warn(made: "Arranged") -> None:
-
     for label, folder in made.renamed.items():
         typer.echo(f"class {one_line(label)[:100]}: its folder is {folder}", err=True)
     if made.left_out:
-        typer.echo(f"left out: {len(made.left_out):,}: {describe(made.left_out, most=10)}", err=True)
+        typer.echo(left_out_line(made.left_out), err=True)
 
 
 def _json(made: "Arranged", to: Path) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
-from facectl_runtime.errors import UsageError, describe, one_line
+from facectl_runtime.errors import UsageError, left_out_line, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.make_split import Made
@@ -74,14 +74,9 @@ def split(
             undo.callback(rmtree, folders, ignore_errors=True)
         write_split(made.split, to)
         undo.pop_all()
-    _say_left_out(made)
-    typer.echo(_json(made, to) if json else _text(made, to))
-
-
-def _say_left_out(made: "Made") -> None:
-
     if made.left_out:
-        typer.echo(f"left out: {len(made.left_out):,}: {describe(made.left_out, most=10)}", err=True)
+        typer.echo(left_out_line(made.left_out), err=True)
+    typer.echo(_json(made, to) if json else _text(made, to))
 
 
 def _json(made: "Made", to: Path) -> str:

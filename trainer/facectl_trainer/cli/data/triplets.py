@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from facectl_runtime.cli.options import QuietOption
-from facectl_runtime.errors import ImageError, describe
+from facectl_runtime.errors import ImageError, left_out_line
 
 
 def triplets(
@@ -27,6 +27,6 @@ def triplets(
 
     left_out = write_triplets(data, to, count, seed, partial(progress, quiet=quiet))
     if left_out:
-        typer.echo(f"left out: {len(left_out):,}: {describe(left_out, most=10)}", err=True)
+        typer.echo(left_out_line(left_out), err=True)
     typer.echo(f"{to} is ready: {count:,} triplets of {data}; its paths are relative to that folder")
     return ImageError.exit_code if left_out else 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
-from facectl_runtime.errors import ImageError, counted, describe, one_line
+from facectl_runtime.errors import ImageError, counted, left_out_line, one_line
 
 if TYPE_CHECKING:
     from facectl_trainer.data.crops import Cut
@@ -44,8 +44,7 @@ def from_vott(
     for tag, folder in cut.renamed.items():
         typer.echo(f"tag {one_line(tag)[:100]}: its folder is {folder}", err=True)
     if cut.left_out:
-        lines = describe(left_out_lines(cut.left_out), most=10)
-        typer.echo(f"left out: {len(cut.left_out):,}: {lines}", err=True)
+        typer.echo(left_out_line(left_out_lines(cut.left_out)), err=True)
     typer.echo(_json(cut, to) if json else _text(cut, to))
     return ImageError.exit_code if cut.left_out else 0
 
