@@ -48,7 +48,7 @@ def class_folders(data: Path) -> list[Image]:
     images = [
         Image(str(path.relative_to(data)), display_name(folder.name))
         for folder in folders
-        for path in images_below(folder, _refuse)
+        for path in images_below(folder)
     ]
     counts = Counter(image.label for image in images)
     empty = [folder.name for folder in folders if not counts[display_name(folder.name)]]
@@ -57,10 +57,6 @@ def class_folders(data: Path) -> list[Image]:
     if empty:
         raise UsageError(f"{data}: no images in the class folder {', '.join(empty)}; add some, or remove the folder")
     return images
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def presplit(data: Path) -> dict[Part, list[Image]] | None:

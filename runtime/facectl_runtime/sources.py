@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from facectl_runtime.errors import UsageError
+
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in "avif bmp gif heic heif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split()  # noqa: SIM905
@@ -46,10 +48,15 @@ def expand(words: Iterable[str]) -> Iterator[Source]:
             yield from _expand_path(word)
 
 
-def images_below(folder: Path, on_error: Callable[[OSError], None]) -> Iterator[Path]:
+def _refuse(error: OSError) -> None:
+    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def images_below(folder: Path, on_error: Callable[[OSError], None] = _refuse) -> Iterator[Path]:
     """Give every file below `folder` that is named as an image, sorted.
 
     Hidden files and folders, and links to folders, are passed over; `on_error` is told of folders that cannot be read.
+    Without it one raises `UsageError`.
     """
     for here, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

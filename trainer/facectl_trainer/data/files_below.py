@@ -4,7 +4,7 @@ import unicodedata
 from collections import defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from facectl_runtime.errors import UsageError, one_line
+from facectl_runtime.errors import one_line
 from facectl_runtime.sources import display_name, images_below
 
 Index = dict[str, list[Path]]
@@ -17,7 +17,7 @@ class FilesBelow:
 
     def __init__(self, folder: Path) -> None:
         """List the folder. Raises `UsageError` where it, or a folder in it, cannot be read."""
-        self.paths = [path.relative_to(folder) for path in images_below(folder, _refuse)]
+        self.paths = [path.relative_to(folder) for path in images_below(folder)]
         """Relative to the folder, sorted."""
         self._places = {_plain(str(place)) for place in (folder.absolute(), folder.resolve())}
         self._suffixed: Index = defaultdict(list)
@@ -82,7 +82,3 @@ def _fitting(index: Index, asked: str) -> Path | str | None:
 def _plain(name: str) -> str:
     """Write a path in one way: macOS takes accents apart, and Windows has its own separator."""
     return unicodedata.normalize("NFC", name).replace("\\", "/")
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error

@@ -163,10 +163,7 @@ def _units(
     """Join what shares a key, in the order of SHA-256(seed, content)."""
     joined = Groups(len(images))
     for of in keys:
-        first: dict[str, int] = {}
-        for number, image in enumerate(images):
-            if image.path in of:
-                joined.join(number, first.setdefault(of[image.path], number))
+        joined.join_alike(of.get(image.path) for image in images)
     units: dict[int, _Unit] = defaultdict(list)
     for number, image in enumerate(images):
         units[joined.of(number)].append(image)

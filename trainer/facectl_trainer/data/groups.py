@@ -29,11 +29,9 @@ class Groups:
         low, high = sorted((self.of(first), self.of(second)))
         self._leads_to[high] = low
 
-
-def grouped(keys: Iterable[Hashable]) -> Groups:
-    """Group things by a key that they share."""
-    listed = list(keys)
-    groups, first = Groups(len(listed)), dict[Hashable, int]()
-    for number, key in enumerate(listed):
-        groups.join(number, first.setdefault(key, number))
-    return groups
+    def join_alike(self, keys: Iterable[Hashable]) -> None:
+        """Put things together that share a key, given of each in turn; None is no key."""
+        first: dict[Hashable, int] = {}
+        for number, key in enumerate(keys):
+            if key is not None:
+                self.join(number, first.setdefault(key, number))

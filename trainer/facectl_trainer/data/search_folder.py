@@ -65,7 +65,7 @@ class SearchFolder:
                 state.refused.setdefault(Path(row["file"]).stem, "removed by hand")
         met = self._met()
         state.pending = [photo for photo in state.pending if photo.id not in met]
-        self._files = {content_hash(file): file.stem for file in images_below(path, _refuse)}
+        self._files = {content_hash(file): file.stem for file in images_below(path)}
         self._postponed: list[Photo] = []
         if len(self.rows) < len(rows):
             self._write_table()
@@ -255,10 +255,6 @@ def _read_table(path: Path) -> list[Row]:
     if wrong := [row["file"] for row in rows if Path(row["file"]).name != row["file"] or not row["file"]]:
         raise UsageError(f"{path}: {one_line(wrong[0])[:100]!r} is no file of this folder; mend it, or move it away")
     return rows
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,7 +9,7 @@ from facectl_trainer.data.check.near import Pair, near_duplicates
 from facectl_trainer.data.check.perceptual import Thumbnails
 from facectl_trainer.data.check.scan import Scanned, look_closer, scan
 from facectl_trainer.data.contents import Progress
-from facectl_trainer.data.groups import Groups, grouped
+from facectl_trainer.data.groups import Groups
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ def compare(root: Path, paths: Sequence[str], progress: Progress) -> Compared:
         return look_closer(root / looks[number])
 
     with progress("comparing each with all", len(looks)) as advance:
-        groups = grouped(look.sha256 for look in scanned.looks.values())
+        groups = Groups(len(looks))
+        groups.join_alike(look.sha256 for look in scanned.looks.values())
         pairs = near_duplicates(scanned.thumbnails, groups, closer, advance)
     return Compared(scanned, groups, pairs)
