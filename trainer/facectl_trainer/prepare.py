@@ -1,6 +1,6 @@
 """Preparation: from a data folder to labelled images in three parts, with what could not be used named."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path 
             f"{root}: only one class, {labels[0]}; a classifier needs two or more{_table_hint(root, plan)}"
         )
     with progress("reading photographs", len(images), quiet) as advance:
-        hashes, unreadable = _hash(root, images, advance)
+        hashes, unreadable = contents(root, (image.path for image in images), advance)
     left_out |= unreadable
     images = [image for image in images if image.path in hashes]
     left_out |= dict.fromkeys((i.path for i in conflicts(images, hashes)), _CONFLICT)
@@ -124,24 +124,6 @@ def _listed(
     if plan.top or plan.per_class:
         raise UsageError(f"{root}: split already into train, val and test; leave top and per_class out of the recipe")
     return given, [image for part in given.values() for image in part], {}
-
-
-def _hash(data: Path, images: Sequence[Image], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
-    """Give ({path: SHA-256}, {path: why it has none})."""
-    named = [image.path for image in images if _is_utf_8(image.path)]
-    advance(len(images) - len(named))
-    hashes, left_out = contents(data, named, advance)
-    odd = {image.path for image in images} - set(named)
-    return hashes, left_out | {display_name(path): "its name is not UTF-8; rename it" for path in odd}
-
-
-def _is_utf_8(path: str) -> bool:
-    """Say whether split.json can hold a path."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _changed(split_file: Path, hashes: Mapping[str, str]) -> dict[str, str]:

@@ -12,11 +12,16 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
 
 
 def contents(root: Path, paths: Iterable[str], advance: Callable[[int], None]) -> tuple[dict[str, str], dict[str, str]]:
-    """Give ({path below `root`: SHA-256}, {path: why it has none}); `advance` is told of each."""
+    """Give ({path below `root`: SHA-256}, {path: why it has none}); `advance` is told of each.
+
+    None has a name that is not UTF-8: no split file and no table could hold it.
+    """
     hashes, left_out = {}, {}
     for path in paths:
-        if why := why_unreadable(root / path):
-            left_out[display_name(path)] = why
+        if (shown := display_name(path)) != path:
+            left_out[shown] = "its name is not UTF-8; rename it"
+        elif why := why_unreadable(root / path):
+            left_out[path] = why
         else:
             hashes[path] = content_hash(root / path)
         advance(1)

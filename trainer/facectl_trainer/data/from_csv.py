@@ -121,7 +121,7 @@ def _balanced_parts(
         hashes, left_out = contents(root, (image.path for image in images), advance)
     usable = [image for image in images if image.path in hashes]
     doubtful = {image.path for image in conflicts(usable, hashes)}
-    left_out |= {display_name(path): "the same picture stands under two classes" for path in doubtful}
+    left_out |= dict.fromkeys(doubtful, "the same picture stands under two classes")
     usable = [image for image in usable if image.path not in doubtful]
     different: dict[str, set[str]] = {image.label: set() for image in images}
     for image in usable:

@@ -11,7 +11,6 @@ import numpy as np
 from facectl_runtime.errors import UsageError
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.labelled import Image, class_folders
-from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import Progress, contents
 from facectl_trainer.data.split import conflicts
 
@@ -31,13 +30,8 @@ def write_triplets(data: Path, out: Path, count: int, seed: int, progress: Progr
     with progress("reading photographs", len(images)) as advance:
         hashes, left_out = contents(data, (image.path for image in images), advance)
     usable = [image for image in images if image.path in hashes]
-    left_out |= {
-        display_name(image.path): "the same picture stands under two people" for image in conflicts(usable, hashes)
-    }
-    left_out |= {
-        display_name(image.path): "its name is not UTF-8; rename it" for image in usable if not _is_text(image)
-    }
-    people = _people([image for image in usable if display_name(image.path) not in left_out], hashes)
+    left_out |= {image.path: "the same picture stands under two people" for image in conflicts(usable, hashes)}
+    people = _people([image for image in usable if image.path not in left_out], hashes)
     try:
         triplets = draw(people, count, seed)
     except UsageError as error:
@@ -104,10 +98,6 @@ def _people(images: Sequence[Image], hashes: Mapping[str, str]) -> dict[str, lis
     for image in sorted(images, key=lambda image: image.path):
         people.setdefault(image.label, {}).setdefault(hashes[image.path], image.path)
     return {person: list(units.values()) for person, units in people.items()}
-
-
-def _is_text(image: Image) -> bool:
-    return display_name(image.path) == image.path
 
 
 def _check_new(out: Path) -> None:
