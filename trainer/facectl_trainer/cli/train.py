@@ -143,7 +143,6 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
 
 
 def _say_left_out(trained: "Trained") -> None:
-
     if trained.left_out:
         typer.echo(left_out_line(trained.left_out), err=True)
 
