@@ -42,7 +42,7 @@ bench: $(READY)
 # Bytecode is compiled here and now, so that the first command is as quick as the hundredth.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,camera,export,dev]'
 	-$(BIN)/python -m compileall -q -j 0 .venv/lib runtime trainer export
 	touch $(READY)
 
