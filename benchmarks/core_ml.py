@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from common import OUT, facectl, keep, test_data
-from facectl_export import latency
 from facectl_export.gate import compare
 from facectl_export.mlprogram.constexpr import DENSE
 from facectl_export.mlprogram.onnx import CLASSIFY, to_onnx
 from facectl_export.mlprogram.ops import OPS
+from facectl_runtime.bench import latency
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.engines.coreml import DECLARED_TYPES, REFERENCE

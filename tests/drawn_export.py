@@ -7,10 +7,10 @@ from facectl_export.measured import (
     Exported,
     IntegerShare,
     KeptFloat,
-    Latency,
     Tuning,
 )
 from facectl_export.precision import PRECISIONS
+from facectl_runtime.bench.latency import Latency
 from facectl_runtime.metrics import wilson
 
 SUFFIX = {"onnx": ".onnx", "tflite": ".tflite", "coreml": ".mlpackage"}

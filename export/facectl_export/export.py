@@ -13,17 +13,19 @@ from typing import Any, get_args
 import numpy as np
 from msgspec.structs import replace
 
-from facectl_export import bundle, golden, latency
+from facectl_export import bundle, golden
 from facectl_export.calibration import Calibration, stratified
 from facectl_export.formats import WRITERS, base_name
 from facectl_export.make import NONE, Workshop
-from facectl_export.measured import Export, Exported, Latency, Tuning
+from facectl_export.measured import Export, Exported, Tuning
 from facectl_export.order import Order, check, check_layers
 from facectl_export.precision import Network
 from facectl_export.prove import CPU, Judge, reference
 from facectl_export.reports import report
 from facectl_export.reports.card import card
 from facectl_export.tuning.fine_tune import Material, fine_tune
+from facectl_runtime.bench import latency
+from facectl_runtime.bench.latency import Latency
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.errors import (
     FacectlError,

@@ -7,20 +7,8 @@ import msgspec
 
 from facectl_export.gate import Comparison, EmbeddingComparison, IntegerShare
 from facectl_export.precision import PRECISIONS, FileFormat, Network
+from facectl_runtime.bench.latency import Latency
 from facectl_runtime.spec import Gate, Precision
-
-
-class Latency(msgspec.Struct, frozen=True):
-    """Milliseconds an image, pixels to answer; all files in turn on one machine.
-
-    One image at a time; of a file of a constant batch, a whole batch at a time, divided by its size.
-    """
-
-    median: float
-    p95: float
-    runs: int
-    engine: str
-    device: str
 
 
 class KeptFloat(msgspec.Struct, frozen=True):

@@ -36,7 +36,7 @@ class Exported:
 def quickly_timed() -> Iterator[None]:
     """Time files for a moment only: what they take is not what these tests are about."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facectl_export.latency.SECONDS", 0.02)
+        patch.setattr("facectl_runtime.bench.latency.SECONDS", 0.02)
         yield
 
 

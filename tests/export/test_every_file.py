@@ -7,10 +7,10 @@ import re
 import msgspec
 import pytest
 
-from facectl_export import latency
 from facectl_export.choice import cells
 from facectl_export.formats import WRITERS, file_name
 from facectl_export.mlprogram.ops import OPS
+from facectl_runtime.bench import latency
 from facectl_runtime.engines import format_of
 from facectl_trainer.run import read_run
 

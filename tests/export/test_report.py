@@ -12,9 +12,10 @@ from drawn_export import PHOTOGRAPHS, embedded, embedding, export, measured, row
 
 pytest.importorskip("matplotlib")
 
-from facectl_export.measured import Disagreement, KeptFloat, Latency
+from facectl_export.measured import Disagreement, KeptFloat
 from facectl_export.reports.charts import apart, latency_chart, size_chart
 from facectl_export.reports.report import SHOWN, page
+from facectl_runtime.bench.latency import Latency
 from facectl_trainer.reports.canvas import DARK, LIGHT, render
 
 HOSTILE = "<script>alert('1')</script> & \"x\" | $y$"

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from facectl_export import latency
-from facectl_export.latency import ROUNDS, measure
+from facectl_runtime.bench import latency
+from facectl_runtime.bench.latency import ROUNDS, measure, spread
 from facectl_runtime.engines.base import Engine
 from facectl_runtime.spec import InputSpec, Squash
 
@@ -101,3 +101,10 @@ def test_a_slow_one_is_timed_often_enough_and_no_longer(clock):
 
 def test_no_models_take_no_time():
     assert measure([], SPEC) == {}
+
+
+def test_spread_tells_a_steady_machine_from_one_that_was_disturbed():
+    steady = [[0.01, 0.011, 0.01]] * 10
+    assert spread(steady) == 0
+    assert spread([*steady[:5], *[[0.02]] * 5]) > 0.5
+    assert spread([*steady[:9], [5.0]]) < 0.1  # one turn of ten is no noisy machine
