@@ -21,7 +21,7 @@ from facectl_runtime.errors import FacectlError, one_line
 from facectl_runtime.handed_in import EntryPoint, entry_points
 
 INTERRUPTED = 130
-OWN = ("predict", "evaluate", "verify", "inspect")
+OWN = ("predict", "evaluate", "verify", "inspect", "doctor")
 
 
 class _OnDemand(TyperGroup):
@@ -79,7 +79,6 @@ def _app() -> Any:
     app = typer.Typer(
         cls=_OnDemand,
         name="facectl",
-        add_completion=False,
         no_args_is_help=True,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -115,6 +114,8 @@ def run(arguments: list[str]) -> int:
         return _say("out of memory; use a smaller model, or fewer or smaller images", FacectlError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         result = INTERRUPTED
+    except SystemExit as ended:  # Typer's way to end when it has said what a shell asked for
+        result = ended.code
     if result == INTERRUPTED:
         return _say("interrupted", INTERRUPTED)
     return result if isinstance(result, int) else 0
