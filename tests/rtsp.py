@@ -16,7 +16,7 @@ from streams import Sent
 
 PYTHON = "/usr/bin/python3"
 """Debian's, whose packages bring GStreamer."""
-PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good gstreamer1.0-plugins-bad"
+PACKAGES = "python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good"
 REQUIRED = "FACECTL_TEST_STREAMS"
 
 
@@ -43,7 +43,7 @@ class Camera:
         assert self.process.stdout
         said = self.process.stdout.readline().strip()
         if said != "ready":
-            raise OSError(self.process.wait(), said)
+            raise FileNotFoundError(said) if self.process.wait() == 3 else OSError(said)
         threading.Thread(target=self._listen, args=(self.process, self.starts), daemon=True).start()
         self.starts += 1
 
@@ -80,7 +80,8 @@ def film(
     h264 = write_clip(folder / "film.h264", pictures, fps=fps, gop=gop, coder=coder)
     jpegs = folder / "film.mjpeg"
     jpegs.write_bytes(b"".join(map(jpeg, pictures)))
-    camera = _start([fps, gop, h264, jpegs], login)
+    height, width = pictures[0].shape[:2]
+    camera = _start([width, height, fps, gop, h264, jpegs], login)
     try:
         yield camera
     finally:
@@ -90,7 +91,7 @@ def film(
 def _start(arguments: Sequence[object], login: str) -> Camera:
     try:
         return Camera(arguments, login)
-    except OSError as error:
+    except FileNotFoundError as error:
         reason = f"needs GStreamer: apt-get install {PACKAGES} ({error})"
         if os.environ.get(REQUIRED) == "required":
             pytest.fail(reason)

@@ -1,11 +1,14 @@
-"""A camera on RTSP: `rtsp_server.py PORT FPS GOP H264 JPEGS [NAME PASSWORD]` plays two files in endless loops.
+"""A camera on RTSP, which plays two files in endless loops; run by the system's Python, which has GStreamer.
 
-Run by the system's Python, which has GStreamer. The camera runs whether anyone looks or not: who connects gets what is
-taken from the next key frame on, H.264 at `/h264` and JPEG at `/jpeg`, over TCP or UDP as asked. Prints `ready` when it
-listens, and `PATH NUMBER SECONDS` (monotonic) of every frame that leaves; ends with 3 where GStreamer is not complete.
+    rtsp_server.py PORT WIDTH HEIGHT FPS GOP H264 JPEGS [NAME PASSWORD]
+
+It films whether anyone looks or not: who connects gets what is taken from the next key frame on, H.264 at `/h264` and
+JPEG at `/jpeg`, over TCP or UDP as asked. Prints `ready` when it listens, and `PATH NUMBER SECONDS` (monotonic) of
+every frame that leaves; ends with 3 where GStreamer is not complete.
 """
 
 import math
+import os
 import re
 import sys
 import threading
@@ -22,20 +25,18 @@ except (ImportError, ValueError) as error:
     print(error)
     sys.exit(3)
 
-DELIMITER, SOI = rb"\x00\x00\x00\x01\x09", rb"\xff\xd8\xff"
-"""What begins a frame of H.264 (x264 writes it when asked to) and a JPEG."""
-SOURCE = "( appsrc name=camera is-live=true format=time do-timestamp=true caps={} )"
+DELIMITER, SOI = rb"\x00\x00\x00\x01\x09.", rb"(?=\xff\xd8\xff)"
+"""What stands before a frame of H.264 (x264 writes it when asked to), and before a JPEG."""
+SOURCE = "( appsrc name=camera is-live=true format=time do-timestamp=true caps={} name=pay0 )"
 PATHS = {
-    "/h264": "video/x-h264,stream-format=byte-stream,alignment=au ! h264parse ! rtph264pay name=pay0",
-    "/jpeg": "image/jpeg ! jpegparse ! rtpjpegpay pt=26 name=pay0",
+    "/h264": "video/x-h264,stream-format=byte-stream,alignment=au ! rtph264pay",
+    "/jpeg": "image/jpeg,width={},height={} ! rtpjpegpay pt=26",
 }
 
 
 def frames_of(file, mark):
-    """Cut a file where its frames begin."""
-    whole = Path(file).read_bytes()
-    starts = [match.start() for match in re.finditer(mark, whole)]
-    return [whole[start:end] for start, end in zip(starts, [*starts[1:], len(whole)])]  # noqa: B905
+    """Cut a file into its frames, each of which has `mark` before it."""
+    return re.split(mark, Path(file).read_bytes(), flags=re.DOTALL)[1:]
 
 
 def film(source, path, frames, fps, gop):
@@ -44,19 +45,19 @@ def film(source, path, frames, fps, gop):
     while True:
         time.sleep(max(0, number / fps - time.monotonic()))
         shown = number % len(frames)
-        print(path, shown, time.monotonic(), flush=True)
+        os.write(1, f"{path} {shown} {time.monotonic()}\n".encode())  # whole, whoever else looks
         if source.emit("push-buffer", Gst.Buffer.new_wrapped(frames[shown])) != Gst.FlowReturn.OK:
             return
         number += 1
 
 
-def camera(path, frames, fps, gop):
+def camera(path, size, frames, fps, gop):
     def begin(_, media):
         source = media.get_element().get_by_name("camera")
         threading.Thread(target=film, args=(source, path, frames, fps, gop), daemon=True).start()
 
     factory = GstRtspServer.RTSPMediaFactory()
-    factory.set_launch(SOURCE.format(PATHS[path]))
+    factory.set_launch(SOURCE.format(PATHS[path].format(*size)))
     factory.set_shared(True)
     factory.connect("media-configure", begin)
     return factory
@@ -75,9 +76,9 @@ def protect(server, factories, name, password):
         factory.set_permissions(rights)
 
 
-def main(port, fps, gop, h264, jpegs, *login):
+def main(port, width, height, fps, gop, h264, jpegs, *login):
     Gst.init(None)
-    missing = {"appsrc", "h264parse", "rtph264pay", "jpegparse", "rtpjpegpay"} - {
+    missing = {"appsrc", "rtph264pay", "rtpjpegpay"} - {
         feature.get_name() for feature in Gst.Registry.get().get_feature_list(Gst.ElementFactory)
     }
     if missing:
@@ -85,7 +86,7 @@ def main(port, fps, gop, h264, jpegs, *login):
         return 3
     server = GstRtspServer.RTSPServer(address="127.0.0.1", service=port)
     films = {"/h264": frames_of(h264, DELIMITER), "/jpeg": frames_of(jpegs, SOI)}
-    factories = {path: camera(path, frames, float(fps), int(gop)) for path, frames in films.items()}
+    factories = {path: camera(path, (width, height), frames, float(fps), int(gop)) for path, frames in films.items()}
     for path, factory in factories.items():
         server.get_mount_points().add_factory(path, factory)
     if login:
