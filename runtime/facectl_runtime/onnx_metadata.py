@@ -1,11 +1,20 @@
-"""The `metadata_props` of an ONNX file, read without the onnx package and without building a session."""
+"""The `metadata_props` of an ONNX file, read and added to without the onnx package and without building a session."""
 
 import hashlib
+import shutil
+from collections import Counter
 from pathlib import Path
 
-from facectl_runtime.protobuf import fields, opened, text_entry
+from msgspec.structs import replace
+
+from facectl_runtime.errors import ModelError
+from facectl_runtime.protobuf import added_entry, fields, opened, text_entry
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 
 _GRAPH, _METADATA_PROPS = 7, 14  # field numbers of ModelProto
+_INITIALIZER = 5  # of GraphProto
+_DATA_TYPE, _EXTERNAL_DATA = 2, 13  # of TensorProto
+_TYPES = {1: "float32", 2: "uint8", 3: "int8", 10: "float16"}  # of TensorProto.DataType, those that weights have
 _KIND = "an ONNX model"
 
 
@@ -33,3 +42,29 @@ def graph_digest(path: Path) -> str:
                 with memoryview(data) as view:
                     digest.update(view[start:end])
     return digest.hexdigest()
+
+
+def weights(path: Path) -> dict[str, int]:
+    """Give how many bytes of weights an ONNX file holds of each type, `elsewhere` for those in files beside it.
+
+    Raises `ModelError`.
+    """
+    found: Counter[str] = Counter()
+    with opened(path, _KIND) as data:
+        graphs = [(start, end) for number, start, end in fields(data, 0, len(data)) if number == _GRAPH]
+        for number, start, end in (field for graph in graphs for field in fields(data, *graph)):
+            if number == _INITIALIZER:
+                first = {number: data[at] for number, at, last in fields(data, start, end) if at < last}
+                kind = _TYPES.get(first.get(_DATA_TYPE, 0), "other")
+                found["elsewhere" if _EXTERNAL_DATA in first else kind] += end - start
+    return dict(found)
+
+
+def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:
+    """Write a copy of an ONNX file that has no spec with `spec` and the digest of its graph. Raises `ModelError`."""
+    if "elsewhere" in weights(path):
+        raise ModelError(f"{path}: some of its weights lie in files beside it; save it as one file first")
+    signed = replace(spec, graph_sha256=graph_digest(path))
+    shutil.copyfile(path, copy)
+    with copy.open("ab") as file:  # a repeated field may stand anywhere in a message, as behind all others
+        file.write(added_entry(_METADATA_PROPS, SPEC_KEY, encode(signed)))

@@ -1,4 +1,4 @@
-"""Protocol buffers' wire format, read where it lies on disk, without the protobuf package.
+"""Protocol buffers' wire format, read where it lies on disk and added to, without the protobuf package.
 
 Two rules of it are all that is needed: a field is a varint key (number × 8 + wire type) and then its value; wire type 2
 is a varint length and that many bytes. https://protobuf.dev/programming-guides/encoding/
@@ -60,6 +60,24 @@ def text_entry(data: mmap.mmap, start: int, end: int) -> tuple[str, str]:
     """
     parts = {number: data[first:last].decode() for number, first, last in fields(data, start, end)}
     return parts.get(_KEY, ""), parts.get(_VALUE, "")
+
+
+def added_entry(number: int, key: str, value: str) -> bytes:
+    """Give the bytes that add an entry of texts, as field `number`, where they stand behind a message."""
+    inside = b"".join(_bytes_field(place, text.encode()) for place, text in ((_KEY, key), (_VALUE, value)))
+    return _bytes_field(number, inside)
+
+
+def _bytes_field(number: int, content: bytes) -> bytes:
+    return _as_varint(number * 8 + _BYTES) + _as_varint(len(content)) + content
+
+
+def _as_varint(value: int) -> bytes:
+    parts = []
+    while value > 0x7F:
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*parts, value])
 
 
 def _varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:

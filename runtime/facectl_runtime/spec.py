@@ -22,6 +22,7 @@ GOLDEN_BYTES = 600_000
 
 Side = Annotated[int, Meta(ge=1, le=4096)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
+Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=0)]
 Text = Annotated[str, Meta(min_length=1, max_length=200)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -83,6 +84,28 @@ class OutputSpec(_Part, frozen=True):
     size: Annotated[int, Meta(ge=1)]
 
 
+class Adapter(_Part, frozen=True):
+    """What lies between uint8 RGB pixels and the graph of others, and between its output and probabilities.
+
+    The graph is given (pixel / scale - mean) / std in its own layout and type. The numbers of a quantized graph follow
+    from its own quantization parameters.
+    """
+
+    layout: Literal["nchw", "nhwc"]
+    channels: Literal["rgb", "bgr"]
+    scale: Positive
+    """255 for pixels of 0 to 1, 1 for pixels of 0 to 255."""
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    """Like `mean`, in the order of the channels that the graph takes."""
+    output: Literal["probabilities", "logits"]
+    """What the graph gives; `logits` become probabilities by softmax."""
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))):
+            raise ValueError("adapter has a number that is not finite")
+
+
 class Threshold(_Part, frozen=True):
     """Below `value` the answer is "unknown"; the rates were measured for this very file."""
 
@@ -136,8 +159,8 @@ class Provenance(_Part, frozen=True):
 
     recipe: Text
     seed: Count
-    data_fingerprint: Sha256
-    """SHA-256 over the sorted (label, content hash) pairs of every image used."""
+    data_fingerprint: Sha256 | None
+    """SHA-256 over the sorted (label, content hash) pairs of every image used; None of a model of others."""
     backbone: Text
     weights_sha256: Sha256 | None
     """Of the pretrained file; None when trained from scratch."""
@@ -162,6 +185,9 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     """Class names in output order; empty for `embed`."""
     input: InputSpec
     output: OutputSpec
+    adapter: Adapter | None = None
+    """Of a model of others alone. What facectl exports takes pixels and gives answers by itself, and its JSON has no
+    such key."""
     provenance: Provenance
     embedding_id: Text | None = None
     """For `embed`: the run and layer it comes from. A gallery belongs to this, whatever the precision."""
@@ -177,6 +203,10 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         self._check_task()
         self._check_labels()
+        if self.adapter and self.task != "classify":
+            raise ValueError("an adapter belongs to a model whose task is classify, and to no other")
+        if self.adapter is None and self.provenance.data_fingerprint is None:
+            raise ValueError("provenance has no data_fingerprint, which only a model with an adapter may lack")
         for number, image in enumerate(self.golden.images if self.golden else ()):
             if len(image.expected) != self.output.size:
                 raise ValueError(
@@ -212,9 +242,10 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
 
 def encode(spec: ModelSpec) -> str:
     """Write a spec as JSON, one line, with the digest of that line in it."""
-    blank = msgspec.json.encode(msgspec.structs.replace(spec, spec_sha256=None))
-    digest = hashlib.sha256(blank).hexdigest()
-    return msgspec.json.encode(msgspec.structs.replace(spec, spec_sha256=digest)).decode()
+    plain = _plain(spec)
+    plain["spec_sha256"] = None
+    plain["spec_sha256"] = hashlib.sha256(msgspec.json.encode(plain)).hexdigest()
+    return msgspec.json.encode(plain).decode()
 
 
 def decode(text: str | bytes, where: str) -> ModelSpec:
@@ -252,11 +283,19 @@ def _check_digest(text: bytes, said: str | None, where: str) -> None:
 
 def summary(spec: ModelSpec) -> dict[str, object]:
     """Give the spec as plain JSON values with each golden PNG cut down to its size, for people and `inspect --json`."""
-    plain: dict[str, object] = msgspec.to_builtins(spec)
+    plain = _plain(spec)
     del plain["spec_sha256"]  # of the whole JSON, which this is not
     if isinstance(golden := plain.get("golden"), dict):
         for image in golden["images"]:
             image["png"] = f"<{len(base64.b64decode(image['png']))} bytes>"
+    return plain
+
+
+def _plain(spec: ModelSpec) -> dict[str, object]:
+    """Give the spec as plain JSON values, with `adapter` only where there is one: other readers do not know the key."""
+    plain: dict[str, object] = msgspec.to_builtins(spec)
+    if spec.adapter is None:
+        del plain["adapter"]
     return plain
 
 

@@ -1,5 +1,7 @@
 """The metadata of a TFLite file, read without the flatbuffers package and without building an interpreter.
 
+To write them, a file is packed anew by that package and by the schema that LiteRT's brings.
+
 FlatBuffers' format, of which this needs little: a table begins with the signed distance back to its vtable; a vtable is
 its own length, the table's, and then for each field its distance from the table's start, 0 where it is absent; a
 string, a vector or a table inside is a distance forward from where it stands; a vector is a count and then its items.
@@ -8,17 +10,29 @@ All little-endian. https://flatbuffers.dev/internals/ Fields: tensorflow/compile
 
 import hashlib
 import mmap
-from collections.abc import Iterator
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from msgspec.structs import replace
 
 from facectl_runtime.errors import ModelError
-from facectl_runtime.spec import SPEC_KEY
+from facectl_runtime.files import scratch_beside
+from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 
 _IDENTIFIER = b"TFL3"
 _SUBGRAPHS, _BUFFERS, _METADATA = 2, 4, 6  # field numbers of Model
 _NAME, _BUFFER = 0, 1  # field numbers of Metadata
 _DATA = 0  # field number of Buffer
+_TENSORS = 0  # field number of SubGraph
+_TYPE, _TENSOR_BUFFER = 1, 2  # field numbers of Tensor
+_TYPES = {0: "float32", 1: "float16", 3: "uint8", 9: "int8"}  # of TensorType, those that weights have
+_UNSET = "0" * 64  # a digest's place
 _MOST_ENTRIES = 1000  # files have three or four; a vector that claims millions is damage
 
 
@@ -43,6 +57,105 @@ def graph_digest(path: Path) -> str:
             digest.update(bytes(end - start))
             digest.update(view[end:])
     return digest.hexdigest()
+
+
+def weights(path: Path) -> dict[str, int]:
+    """Give how many bytes of weights a TFLite file holds of each type. Raises `ModelError`."""
+    found: Counter[str] = Counter()
+    with _opened(path) as data:
+        model = _follow(data, 0)
+        buffers = _tables(data, model, _BUFFERS)
+        for graph in _tables(data, model, _SUBGRAPHS):
+            for at in _tables(data, _follow(data, graph), _TENSORS):
+                typed, numbered = (_field(data, _follow(data, at), field) for field in (_TYPE, _TENSOR_BUFFER))
+                content = _content(data, buffers, _number(data, numbered, 4) if numbered else 0)
+                found[_TYPES.get(_number(data, typed, 1) if typed else 0, "other")] += content[1] - content[0]
+    return dict(found)
+
+
+def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:
+    """Write a copy of a TFLite file with `spec` and the copy's digest; files packed behind it stay there."""
+    files = {}
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+    write_signed(copy, with_files(with_entries(path.read_bytes(), {SPEC_KEY: unsigned(spec)}), files), spec)
+
+
+def unsigned(spec: ModelSpec) -> bytes:
+    """Give a spec's JSON with zeros for the digest of the graph, as long as it will be."""
+    return encode(replace(spec, graph_sha256=_UNSET)).encode()
+
+
+def write_signed(path: Path, data: bytes, spec: ModelSpec) -> None:
+    """Write a file's content that holds `unsigned(spec)`, and the digest of the file into that.
+
+    It is written beside and renamed: the file is there as it was, or whole.
+    """
+    with scratch_beside(path) as scratch:
+        new = scratch / path.name
+        new.write_bytes(data)
+        signed = encode(replace(spec, graph_sha256=graph_digest(new))).encode()
+        with new.open("r+b") as file:
+            file.seek(data.index(unsigned(spec)))
+            file.write(signed)
+        new.replace(path)
+
+
+def with_entries(data: bytes, entries: Mapping[str, bytes]) -> bytes:
+    """Give a TFLite file's content with entries of metadata, each in the place of one of its name.
+
+    What is packed behind the model is left out.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils as schema
+
+    model = schema.read_model_from_bytearray(data)
+    for name, content in entries.items():
+        _put(model, name, content)
+    return packed(model)
+
+
+def with_files(data: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Append a zip archive where there are files, stored and without a date, so that the same give the same bytes."""
+    file = BytesIO(data)
+    if files:
+        with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
+            for name, content in files.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+    return file.getvalue()
+
+
+def packed(model: Any) -> bytes:
+    """Give the bytes of a model (an object of TFLite's schema)."""
+    import flatbuffers
+
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]  # the package has no types
+        """Puts bytes where 16 divides the address, as the schema asks for weights and the object API forgets."""
+
+        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+            return int(super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment))
+
+    for buffer in model.buffers:  # those that stood behind the flatbuffer, where older readers do not look
+        if buffer.data is not None:
+            buffer.data = np.frombuffer(buffer.data, np.uint8)
+    to = Aligned(1024)
+    to.Finish(model.Pack(to), file_identifier=_IDENTIFIER)
+    return bytes(to.Output())
+
+
+def _put(model: Any, name: str, data: bytes) -> None:
+    """Give a model (an object of TFLite's schema) an entry of metadata, in the buffer of one that is there."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model.metadata = model.metadata or []
+    for entry in model.metadata:
+        if entry.name == name.encode() and entry.buffer:  # buffer 0 is every empty one
+            model.buffers[entry.buffer].data = data
+            return
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data, entry.name, entry.buffer = data, name, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata.append(entry)
 
 
 @contextmanager
@@ -81,11 +194,15 @@ def _entry(data: mmap.mmap, table: int, buffers: range) -> tuple[str, tuple[int,
     """Give the name of a Metadata table, and where its content starts and ends."""
     named, numbered = _field(data, table, _NAME), _field(data, table, _BUFFER)
     start, end = _bytes(data, named) if named else (0, 0)
-    number = _number(data, numbered, 4) if numbered else 0
+    return data[start:end].decode(), _content(data, buffers, _number(data, numbered, 4) if numbered else 0)
+
+
+def _content(data: mmap.mmap, buffers: range, number: int) -> tuple[int, int]:
+    """Give where the content of a buffer starts and ends."""
     if number >= len(buffers):
-        raise ValueError(f"its metadata point to buffer {number} of {len(buffers)}")
+        raise ValueError(f"it points to buffer {number} of {len(buffers)}")
     content = _field(data, _follow(data, buffers[number]), _DATA)
-    return data[start:end].decode(), _bytes(data, content) if content else (0, 0)
+    return _bytes(data, content) if content else (0, 0)
 
 
 def _tables(data: mmap.mmap, table: int, field: int) -> range:

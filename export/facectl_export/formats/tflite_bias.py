@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_export.bias import Means, corrected, excess, same_padding, share_seen
-from facectl_export.formats.tflite_metadata import packed
+from facectl_runtime.tflite_metadata import packed
 
 _LAYOUTS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2), "FULLY_CONNECTED": (0, 1)}
 """By op, the order of axes that makes of its weights outputs × inputs × taps."""

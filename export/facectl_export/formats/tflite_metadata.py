@@ -3,24 +3,19 @@
 Schema: https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs
 """
 
-import zipfile
 from collections.abc import Sequence
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from msgspec.structs import replace
 
-from facectl_runtime.files import scratch_beside
-from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
-from facectl_runtime.tflite_metadata import graph_digest
+from facectl_runtime.spec import SPEC_KEY, ModelSpec
+from facectl_runtime.tflite_metadata import unsigned, with_entries, with_files, write_signed
 
 STANDARD_KEY = "TFLITE_METADATA"
 LABELS = "labels.txt"
 _IDENTIFIER, _PARSER = b"M001", "1.0.0"  # of the schema, and the least that reads what is written here
-_UNSET = "0" * 64  # a digest's place
 _IMAGE_PROPERTIES, _NORMALIZATION, _RGB, _TENSOR_AXIS_LABELS = 2, 1, 1, 2  # numbers in unions and enumerations
 
 
@@ -30,21 +25,9 @@ def write_spec(path: Path, spec: ModelSpec, description: str = "") -> None:
     The standard metadata go with it; a classifier's labels are a file in the zip archive behind the model, as MediaPipe
     wants it. The file is written beside and renamed: it is there as it was, or whole.
     """
-    from ai_edge_litert.tools import flatbuffer_utils as schema
-
-    text = encode(replace(spec, graph_sha256=_UNSET)).encode()
-    model = schema.read_model_from_bytearray(path.read_bytes())
-    _put(model, SPEC_KEY, text)
-    _put(model, STANDARD_KEY, standard_metadata(spec, description))
-    data = _with_labels(packed(model), spec.labels) if spec.labels else packed(model)
-    with scratch_beside(path) as scratch:
-        new = scratch / path.name
-        new.write_bytes(data)
-        signed = encode(replace(spec, graph_sha256=graph_digest(new))).encode()
-        with new.open("r+b") as file:
-            file.seek(data.index(text))
-            file.write(signed)
-        new.replace(path)
+    entries = {SPEC_KEY: unsigned(spec), STANDARD_KEY: standard_metadata(spec, description)}
+    files = {LABELS: ("\n".join(spec.labels) + "\n").encode()} if spec.labels else {}
+    write_signed(path, with_files(with_entries(path.read_bytes(), entries), files), spec)
 
 
 def standard_metadata(spec: ModelSpec, description: str = "") -> bytes:
@@ -121,44 +104,3 @@ def _floats(to: Any, value: float) -> int:
 
 def _text(to: Any, text: str) -> int:
     return int(to.CreateString(text))
-
-
-def _put(model: Any, name: str, data: bytes) -> None:
-    """Give a model (an object of TFLite's schema) an entry of metadata, in the buffer of one that is there."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model.metadata = model.metadata or []
-    for entry in model.metadata:
-        if entry.name == name.encode() and entry.buffer:  # buffer 0 is every empty one
-            model.buffers[entry.buffer].data = data
-            return
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data, entry.name, entry.buffer = data, name, len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata.append(entry)
-
-
-def packed(model: Any) -> bytes:
-    """Give the bytes of a model (an object of TFLite's schema)."""
-    import flatbuffers
-
-    class Aligned(flatbuffers.Builder):  # type: ignore[misc]  # the package has no types
-        """Puts bytes where 16 divides the address, as the schema asks for weights and the object API forgets."""
-
-        def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
-            return int(super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment))
-
-    for buffer in model.buffers:  # those that stood behind the flatbuffer, where older readers do not look
-        if buffer.data is not None:
-            buffer.data = np.frombuffer(buffer.data, np.uint8)
-    to = Aligned(1024)
-    to.Finish(model.Pack(to), file_identifier=b"TFL3")
-    return bytes(to.Output())
-
-
-def _with_labels(data: bytes, labels: Sequence[str]) -> bytes:
-    """Append a zip archive, stored as it is and without a date, so that the same labels give the same bytes."""
-    file = BytesIO(data)
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS), "\n".join(labels) + "\n")
-    return file.getvalue()

@@ -26,7 +26,55 @@ DeclaredTypesOption = Annotated[
         help="Of an .mlpackage run by reference: round each value to the type that the program declares for it.",
     ),
 ]
+ThreadsOption = Annotated[
+    int | None, typer.Option("--threads", help="Threads to compute and decode with. [default: one a usable core]")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+LabelsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels", metavar="FILE", help="Of a model of others: its labels in output order, one a line or a JSON list."
+    ),
+]
+ResizeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="squash|center_crop[:FRACTION]|letterbox",
+        help="Of a model of others: how a picture becomes its input. [default: squash]",
+    ),
+]
+SizeOption = Annotated[
+    str | None, typer.Option("--size", metavar="WxH", help="Of a model of others whose graph leaves the size open.")
+]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option(
+        "--scale",
+        help="Of a model of others: what pixels are divided by, before --mean and --std. [default: 255; for a graph of "
+        "8 bits, pixels as they are]",
+    ),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option("--mean", metavar="A,B,C", help="Of a model of others: subtracted, a channel each. [default: 0]"),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option("--std", metavar="A,B,C", help="Of a model of others: divided by, a channel each. [default: 1]"),
+]
+ChannelsOption = Annotated[
+    str | None,
+    typer.Option("--channels", metavar="rgb|bgr", help="Of a model of others: their order. [default: rgb]"),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        metavar="auto|probabilities|logits",
+        help="Of a model of others: what it gives. [default: auto, found out]",
+    ),
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on stderr.")]
 
 

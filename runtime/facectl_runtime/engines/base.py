@@ -1,8 +1,9 @@
 """What an engine and a model format are."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
 Pixels = npt.NDArray[np.uint8]
 Answers = npt.NDArray[np.float32]
+Values = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,56 @@ class Engine:
     """Images that are always computed at once, fewer being filled up; None where any number is."""
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """What a graph takes or gives."""
+
+    name: str
+    dtype: str
+    """In NumPy's words, such as `float32`; the engine's own for what is no array of numbers."""
+    shape: tuple[int | None, ...]
+    """None for a side that is open."""
+    step: float = 0.0
+    """A quantized tensor's value is step × (number - zero); 0 where the numbers are the values."""
+    zero: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {' × '.join('N' if side is None else str(side) for side in self.shape)}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph that is ready to run, whatever it takes and gives."""
+
+    engine: str
+    """As `Engine.name`."""
+    device: str
+    """As `Engine.device`."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    run: Callable[[Values], Values]
+    """Values of the first input → those of the first output. Raises `ModelError`."""
+
+    @property
+    def batch(self) -> int | None:
+        """Images that it takes at once; None where any number is."""
+        return next((tensor.shape[0] or None for tensor in self.inputs if tensor.shape), None)
+
+
 OpenEngine = Callable[[Path, ModelSpec, Device], Engine]
 """Builds the engine of a file that is intact. Raises `ModelError`, and `DeviceError` as `Format.open` does."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """How a file of any maker is looked into, and given a spec. All raise `ModelError`."""
+
+    graph: Callable[[Path, Device], Graph]
+    metadata: Callable[[Path], Mapping[str, str | bytes]]
+    weights: Callable[[Path], Mapping[str, int]]
+    """How many bytes of weights the file holds of each type, such as `float32`."""
+    write_spec: Callable[[Path, Path, ModelSpec], None]
+    """File, the copy to write, the spec to put into it, where the digest of the copy is then filled in."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +94,8 @@ class Format:
     """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""
     others: Mapping[str, OpenEngine] = field(default_factory=dict)
     """By name, the engines that can be asked for in the place of `engine`."""
+    inside: Inside | None = None
+    """Where files of others can be used."""
 
     def by(self, engine: str, path: Path) -> "Format":
         """Give this format with another engine. Raises `UsageError` for a name that is not among `others`."""
@@ -69,6 +121,13 @@ class Format:
         return self.engine(path, spec, device)
 
 
+DESCRIBE = (
+    "make it one with: facectl inspect MODEL --labels FILE --resize … --mean … --std … --write-spec COPY "
+    "(`facectl predict` takes such options itself)"
+)
+"""What can be done with a file of others."""
+
+
 def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels], Answers]:
     """Let `run`, which takes exactly `size` images, answer any number from 1: the last batch repeats its last image."""
 
@@ -83,15 +142,24 @@ def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels]
     return infer
 
 
-def spec_in(metadata: Mapping[str, str | bytes], path: Path, otherwise: str = "") -> ModelSpec:
+def listed(tensors: Iterable[Tensor]) -> str:
+    """Give types and shapes on one line."""
+    return ", ".join(map(str, tensors)) or "nothing"
+
+
+class NoSpecError(ModelError):
+    """A model says nothing of itself."""
+
+
+def spec_in(metadata: Mapping[str, str | bytes], path: Path, otherwise: str) -> ModelSpec:
     """Read the spec out of a file's metadata; `otherwise` says what else can be done with a file that has none.
 
     Raises `ModelError`.
     """
     text = metadata.get(SPEC_KEY)
     if text is None:
-        raise ModelError(
+        raise NoSpecError(
             f"{path}: it carries no {SPEC_KEY}, so its labels and the resize it was trained with are unknown and no "
-            f"answer could be trusted; use a file that `facectl export` wrote{otherwise}"
+            f"answer could be trusted; use a file that `facectl export` wrote, or {otherwise}"
         )
     return decode(text, str(path))

@@ -16,7 +16,7 @@ CORE_ML, REFERENCE, DECLARED_TYPES = "coreml", "reference", "declared-types"
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a package. Raises `ModelError`."""
-    return spec_in(read_metadata(path), path, ", or make ONNX of this one with: facectl convert")
+    return spec_in(read_metadata(path), path, "make ONNX of this one with: facectl convert")
 
 
 def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None = None) -> Engine:

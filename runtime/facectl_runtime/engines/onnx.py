@@ -1,20 +1,32 @@
 """ONNX models on ONNX Runtime."""
 
 import importlib
+import io
 import os
+import re
+from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from facectl_runtime.devices import Device, usable_cores
-from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches, spec_in
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import graph_cache
+from facectl_runtime.engines.adapter import engine_of
+from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
-from facectl_runtime.onnx_metadata import graph_digest, read_metadata
+from facectl_runtime.installed import cuda_cure
+from facectl_runtime.onnx_metadata import graph_digest, read_metadata, weights, write_spec
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import ModelSpec
 
-_CUDA = "CUDAExecutionProvider"
+_CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+# y = Identity(x) of one float32, by IR version 8 and opset 13
+_IDENTITY = (
+    b'\x08\x08:7\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x01gZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01'
+    b"b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+)
 
 # ONNX Runtime's own builds report each session to their maker, unless this is set before the first import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -22,7 +34,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of an ONNX file. Raises `ModelError`."""
-    return spec_in(read_metadata(path), path, ", or call onnxruntime on this one yourself")
+    return spec_in(read_metadata(path), path, DESCRIBE)
 
 
 def open_session(path: Path, spec: ModelSpec, device: Device, graph: bytes | None = None) -> Engine:
@@ -30,19 +42,26 @@ def open_session(path: Path, spec: ModelSpec, device: Device, graph: bytes | Non
 
     `graph` is the model where it does not lie at `path`, but was made of what does.
     """
-    runtime = _onnxruntime()
-    session = _session(runtime, path, device, graph)
-    batch = _check_signature(path, session, spec)
-    used = f"cuda:{device.index}" if session.get_providers()[0] == _CUDA else "cpu"
-    name = session.get_inputs()[0].name
+    return engine_of(path, open_graph(path, device, graph, spec.graph_sha256), spec)
 
-    def infer(pixels: Pixels) -> Answers:
+
+def open_graph(path: Path, device: Device, graph: bytes | None = None, digest: str | None = None) -> Graph:
+    """Build an ONNX Runtime session of any ONNX file, as `open_session` does of facectl's own.
+
+    `digest` is the SHA-256 of its graph where that is known, and was checked.
+    """
+    runtime = _onnxruntime()
+    session = _session(runtime, path, device, graph, digest)
+    used = f"cuda:{device.index}" if session.get_providers()[0] == _CUDA else "cpu"
+    inputs, outputs = (tuple(map(_tensor, nodes)) for nodes in (session.get_inputs(), session.get_outputs()))
+
+    def run(values: Values) -> Values:
         try:
-            return np.asarray(session.run(None, {name: pixels})[0], np.float32)
+            return np.asarray(session.run(None, {inputs[0].name: values})[0])
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
             raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
 
-    return Engine(f"onnxruntime {runtime.__version__}", used, in_batches(infer, batch) if batch else infer, batch)
+    return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run)
 
 
 def load(path: Path) -> Any:
@@ -50,79 +69,86 @@ def load(path: Path) -> Any:
     return _session(_onnxruntime(), path, Device("cpu"), None)
 
 
-FORMAT = Format(read_spec, open_session, graph_digest)
+def start(device: Device) -> None:
+    """Start ONNX Runtime on a device with a graph that gives back what it is given.
+
+    Raises `MissingExtraError` and `DeviceError` where it does not.
+    """
+    _session(_onnxruntime(), Path("a graph of one node"), device, _IDENTITY)
+
+
+INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
+FORMAT = Format(read_spec, open_session, graph_digest, inside=INSIDE)
 
 
 def _onnxruntime() -> Any:
     try:
-        return importlib.import_module("onnxruntime")
+        runtime = importlib.import_module("onnxruntime")
+        if hasattr(runtime, "InferenceSession"):
+            return runtime
+        why = "its folder is there without its files"  # what the other of its two packages leaves when it is removed
     except ImportError as error:
         if getattr(error, "name", None) == "onnxruntime" and isinstance(error, ModuleNotFoundError):
             raise MissingExtraError(
                 "an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]' or 'facectl[gpu]'"
             ) from error
-        raise MissingExtraError(
-            f"onnxruntime is installed but does not start ({reason(error)}); install it again"
-        ) from error
+        why = reason(error)
+    raise MissingExtraError(f"onnxruntime is installed but does not start ({why}); install it again: facectl doctor")
 
 
-def _session(runtime: Any, path: Path, device: Device, graph: bytes | None) -> Any:
+def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, digest: str | None = None) -> Any:
     """Build a session on the device asked for; `auto` takes CUDA where it really runs, and the CPU elsewhere."""
     on_gpu = device.kind != "cpu" and _CUDA in runtime.get_available_providers()
     if device.kind == "cuda" and not on_gpu:
-        raise DeviceError(
-            f"--device {device}: this ONNX Runtime has no CUDA; install `facectl[gpu]` in an environment without "
-            "onnxruntime, or use --device cpu"
-        )
+        raise DeviceError(f"--device {device}: this ONNX Runtime has no CUDA; {cuda_cure()}, or use --device cpu")
     if on_gpu:
-        runtime.preload_dlls()
+        missing = _preload(runtime)
         try:
-            session = _load(runtime, path, graph, [(_CUDA, {"device_id": device.index}), "CPUExecutionProvider"])
-            why = "CUDA did not start"
+            session = _load(runtime, device, [(_CUDA, {"device_id": device.index}), _CPU], graph or path)
+            why = missing or "CUDA did not start"
         except Exception as error:
             session, why = None, reason(error)
         # A provider that fails to start may be left out without an error: only the session knows.
         if session is not None and session.get_providers()[0] == _CUDA:
             return session
         if device.kind == "cuda":
-            raise DeviceError(f"--device {device}: {why}; check the driver, or use --device cpu")
+            raise DeviceError(f"--device {device}: {why}; {cuda_cure()}, or use --device cpu")
+    build = partial(_load, runtime, device, [_CPU])
     try:
-        return _load(runtime, path, graph, ["CPUExecutionProvider"])
+        return build(graph) if graph else graph_cache.session(runtime, path, digest, build)
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason(error)}); copy or export it again") from error
 
 
-def _load(runtime: Any, path: Path, graph: bytes | None, providers: list[Any]) -> Any:
+def _preload(runtime: Any) -> str:
+    """Load CUDA's libraries, and give the first line of what ONNX Runtime would print, among the answers, of others."""
+    with redirect_stdout(io.StringIO()) as said:
+        runtime.preload_dlls()
+    return said.getvalue().partition("\n")[0]
+
+
+def _load(runtime: Any, device: Device, providers: list[Any], model: Path | bytes, **settings: Any) -> Any:
     # ONNX Runtime takes no path that is not UTF-8, but a file's content as well.
-    model = graph or (path if display_name(path) == str(path) else path.read_bytes())
+    if isinstance(model, Path) and display_name(model) != str(model):
+        model = model.read_bytes()
+    options = _options(runtime, device)
+    for name, value in settings.items():
+        setattr(options, name, value)
     # Its own fallback to the CPU would announce itself on stdout, among the answers.
-    return runtime.InferenceSession(model, _options(runtime), providers, enable_fallback=0)
+    return runtime.InferenceSession(model, options, providers, enable_fallback=0)
 
 
-def _options(runtime: Any) -> Any:
+def _options(runtime: Any, device: Device) -> Any:
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = usable_cores()
+    options.intra_op_num_threads = device.cores
     options.log_severity_level = 4  # what goes wrong is said by our own errors
     # Threads that spin while they wait would take the cores from the decoders.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
 
-def _check_signature(path: Path, session: Any, spec: ModelSpec) -> int | None:
-    """Hold the graph to its spec, and give its batch where that is constant. Raises `ModelError`."""
-    inputs = [(node.type, _shape(node)) for node in session.get_inputs()]
-    outputs = [(node.type, _shape(node)) for node in session.get_outputs()]
-    batch = next((shape[0] for _, shape in inputs if shape and isinstance(shape[0], int) and shape[0] > 0), None)
-    wanted_inputs = [("tensor(uint8)", [batch or "N", spec.input.height, spec.input.width, 3])]
-    wanted_outputs = [("tensor(float)", [batch or "N", spec.output.size])]
-    if (inputs, outputs) != (wanted_inputs, wanted_outputs):
-        raise ModelError(
-            f"{path}: its graph takes {inputs} and gives {outputs}, its spec promises {wanted_inputs} and "
-            f"{wanted_outputs}; export the model again"
-        )
-    return batch
-
-
-def _shape(node: Any) -> list[int | str | None]:
-    """Give a shape whose first dimension is `N` where it is open."""
-    return [dimension if number or isinstance(dimension, int) else "N" for number, dimension in enumerate(node.shape)]
+def _tensor(node: Any) -> Tensor:
+    named = re.fullmatch(r"tensor\((\w+)\)", node.type)
+    dtype = named[1] if named else node.type
+    shape = tuple(side if isinstance(side, int) and side >= 0 else None for side in node.shape)
+    return Tensor(node.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)

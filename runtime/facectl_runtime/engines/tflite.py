@@ -7,37 +7,42 @@ from typing import Any
 
 import numpy as np
 
-from facectl_runtime.devices import Device, usable_cores
-from facectl_runtime.engines.base import Answers, Engine, Format, Pixels, in_batches, spec_in
+from facectl_runtime.devices import Device
+from facectl_runtime.engines.adapter import engine_of
+from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import ModelSpec
-from facectl_runtime.tflite_metadata import graph_digest, read_metadata
+from facectl_runtime.tflite_metadata import graph_digest, read_metadata, weights, write_spec
 
 
 def read_spec(path: Path) -> ModelSpec:
     """Read the spec out of a TFLite file. Raises `ModelError`."""
-    return spec_in(read_metadata(path), path, ", or call ai_edge_litert on this one yourself")
+    return spec_in(read_metadata(path), path, DESCRIBE)
 
 
 def open_interpreter(path: Path, spec: ModelSpec, device: Device) -> Engine:
     """Build a LiteRT interpreter whose input and output are those that `spec` promises."""
+    return engine_of(path, open_graph(path, device), spec)
+
+
+def open_graph(path: Path, device: Device) -> Graph:
+    """Build a LiteRT interpreter of any TFLite file, as `open_interpreter` does of facectl's own."""
     if device.kind == "cuda":
         raise DeviceError(
             f"--device {device}: LiteRT runs a .tflite file on the CPU; use --device cpu, or an .onnx file"
         )
     runtime = _litert()
-    interpreter = _interpreter(runtime, path)
-    _check_signature(path, interpreter, spec)
-    batch = int(interpreter.get_input_details()[0]["shape_signature"][0])
-    run = _Runner(path, interpreter)
+    interpreter = _interpreter(runtime, path, device)
+    details = interpreter.get_input_details(), interpreter.get_output_details()
+    inputs, outputs = (tuple(map(_tensor, of_each)) for of_each in details)
     release = importlib.import_module("ai_edge_litert").__version__
-    name = f"litert {release}"
-    return Engine(name, "cpu", run) if batch < 0 else Engine(name, "cpu", in_batches(run, batch), batch)
+    return Graph(f"litert {release}", "cpu", inputs, outputs, _Runner(path, interpreter))
 
 
-FORMAT = Format(read_spec, open_interpreter, graph_digest)
+INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
+FORMAT = Format(read_spec, open_interpreter, graph_digest, inside=INSIDE)
 
 
 class _Runner:
@@ -45,21 +50,21 @@ class _Runner:
 
     def __init__(self, path: Path, interpreter: Any) -> None:
         self._path, self._interpreter, self._lock = path, interpreter, Lock()
-        self._input = interpreter.get_input_details()[0]["index"]
-        self._output = interpreter.get_output_details()[0]["index"]
-        self._count = int(interpreter.get_input_details()[0]["shape"][0])
+        takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
+        self._input, self._output = (next((tensor["index"] for tensor in each), -1) for each in (takes, gives))
+        self._shape = next((tuple(tensor["shape"]) for tensor in takes), ())
 
-    def __call__(self, pixels: Pixels) -> Answers:
-        """Give float32 N × output size. Raises `ModelError`."""
+    def __call__(self, values: Values) -> Values:
+        """Give the values of the first output for those of the first input. Raises `ModelError`."""
         try:
             with self._lock:  # an interpreter holds one computation
-                if len(pixels) != self._count:
-                    self._interpreter.resize_tensor_input(self._input, pixels.shape)
+                if values.shape != self._shape:
+                    self._interpreter.resize_tensor_input(self._input, values.shape)
                     self._interpreter.allocate_tensors()
-                    self._count = len(pixels)
-                self._interpreter.set_tensor(self._input, pixels)
+                    self._shape = values.shape
+                self._interpreter.set_tensor(self._input, values)
                 self._interpreter.invoke()
-                return np.asarray(self._interpreter.get_tensor(self._output), np.float32)
+                return np.asarray(self._interpreter.get_tensor(self._output))
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{self._path}: LiteRT fails on it ({reason(error)}); export it again") from error
 
@@ -77,35 +82,19 @@ def _litert() -> Any:
         ) from error
 
 
-def _interpreter(runtime: Any, path: Path) -> Any:
+def _interpreter(runtime: Any, path: Path, device: Device) -> Any:
     # LiteRT takes no path that is not UTF-8, but a file's content as well.
     model = {"model_path": str(path)} if display_name(path) == str(path) else {"model_content": path.read_bytes()}
     try:
         with silent_stderr():
-            interpreter = runtime.Interpreter(**model, num_threads=usable_cores())
+            interpreter = runtime.Interpreter(**model, num_threads=device.cores)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{path}: LiteRT cannot load it ({reason(error)}); copy or export it again") from error
     return interpreter
 
 
-def _check_signature(path: Path, interpreter: Any, spec: ModelSpec) -> None:
-    """Hold the graph to its spec. Raises `ModelError`."""
-    inputs = [_tensor(details) for details in interpreter.get_input_details()]
-    outputs = [_tensor(details) for details in interpreter.get_output_details()]
-    batch = inputs[0][1][0] if inputs and inputs[0][1] else "N"
-    wanted_inputs = [("uint8", [batch, spec.input.height, spec.input.width, 3])]
-    wanted_outputs = [("float32", [batch, spec.output.size])]
-    if (inputs, outputs) != (wanted_inputs, wanted_outputs):
-        raise ModelError(
-            f"{path}: its graph takes {inputs} and gives {outputs}, its spec promises {wanted_inputs} and "
-            f"{wanted_outputs}; export the model again"
-        )
-
-
-def _tensor(details: dict[str, Any]) -> tuple[str, list[int | str]]:
-    """Give type and shape, an open first dimension as `N`."""
-    shape: list[int | str] = [int(side) for side in details["shape_signature"]]
-    if shape and shape[0] == -1:
-        shape[0] = "N"
-    return np.dtype(details["dtype"]).name, shape
+def _tensor(details: dict[str, Any]) -> Tensor:
+    shape = tuple(None if side < 0 else int(side) for side in details["shape_signature"])
+    step, zero = details["quantization"]
+    return Tensor(details["name"], np.dtype(details["dtype"]).name, shape, float(step), int(zero))
