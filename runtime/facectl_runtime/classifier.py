@@ -1,7 +1,9 @@
 """Classification: from a model and sources to rows of labels with probabilities."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import numpy as np
@@ -11,11 +13,12 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError, ModelError
-from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.pipeline import Ahead, answers, decode_ahead
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, ModelSpec
 
 BATCH = 8
+_WRITTEN = 16  # rows that may wait to be written
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -29,12 +32,23 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is said of one image: an answer, or an error."""
 
     source: str
+    frame: int | None = None
+    """The number of the frame in its video or stream, from 0."""
+    time: float | None = None
+    """Of a video: seconds from its beginning."""
+    at: str | None = None
+    """Of a camera or a stream: when the frame came, UTC, ISO 8601."""
     label: str | None = None
     """The likeliest label, or `unknown` below the model's threshold."""
     probability: float | None = None
     top: tuple[Ranked, ...] = ()
     """The likeliest labels, best first."""
+    age: float | None = None
+    """Of a camera or a stream: seconds from when the frame came to its answer."""
     error: str | None = None
+
+
+Answered = tuple[Source, Row]
 
 
 def read_spec(model: Path, task: str = "classify") -> ModelSpec:
@@ -46,28 +60,47 @@ def read_spec(model: Path, task: str = "classify") -> ModelSpec:
 
 
 def classify(
-    model: Path, spec: ModelSpec, device: Device, sources: Iterable[Source], topk: int, engine: str = AUTO
-) -> tuple[Engine, Iterator[Row]]:
-    """Open `model` while the first sources are decoded, and give the engine and the rows, in the sources' order."""
+    model: Path,
+    spec: ModelSpec,
+    device: Device,
+    sources: Iterable[Source],
+    topk: int,
+    engine: str = AUTO,
+    *,
+    live: bool = False,
+) -> tuple[Engine, Ahead[Answered]]:
+    """Open `model` while the first sources are decoded, and give the engine and the rows, in the sources' order.
+
+    With `live`, `sources` gives the newest frame whenever it is asked, and is asked only when that can be answered at
+    once. `done` of what is given has to be called for each row that was dealt with.
+    """
 
     def load(source: Source) -> Pixels:
         if source.data is None:
             raise ImageError(source.error)
+        if callable(source.data):
+            return image.to_input(source.data(), spec.input)
         return image.load(source.data, spec.input)
 
-    decoded = decode_ahead(sources, load, BATCH, eager=True)
+    batch, room = (1, 1) if live else (BATCH, None)
+    decoded = decode_ahead(sources, load, batch, eager=True, workers=room or device.cores, room=room)
     try:
         opened = format_of(model, engine).open(model, spec, device)
     except BaseException:
         decoded.close()
         raise
-    return opened, (_row(source, answer, spec, topk) for source, answer in answers(decoded, opened))
+    rows = ((source, _row(source, answer, spec, topk)) for source, answer in answers(decoded, opened))
+    return opened, Ahead(rows, _WRITTEN)
 
 
 def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: int) -> Row:
+    age = None if source.arrived is None else round(monotonic() - source.arrived, 6)
+    at = None if age is None else (datetime.now(UTC) - timedelta(seconds=age)).isoformat(timespec="milliseconds")
+    where = Row(source.name, source.frame, source.time, at and at.replace("+00:00", "Z"), age=age)
     if isinstance(answer, ImageError):
-        return Row(source.name, error=str(answer))
+        return msgspec.structs.replace(where, error=str(answer))
     order = np.argsort(-answer, kind="stable")[:topk]
     top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
     known = spec.threshold is None or answer[order[0]] >= spec.threshold.value
-    return Row(source.name, top[0].label if known else UNKNOWN, top[0].probability, top)
+    label = top[0].label if known else UNKNOWN
+    return msgspec.structs.replace(where, label=label, probability=top[0].probability, top=top)

@@ -1,6 +1,6 @@
 """How answers are written: one function a format, each taking rows as they come."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -10,8 +10,9 @@ from facectl_runtime.errors import one_line
 from facectl_runtime.spec import UNKNOWN, ModelSpec
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Row
+    from facectl_runtime.classifier import Answered, Row
     from facectl_runtime.engines import Engine
+    from facectl_runtime.video.live import Live
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class About:
     engine: "Engine"
     device_requested: str
     topk: int
+    streams: "Sequence[Live]" = ()
+    """The live sources that are answered."""
 
     def fields(self) -> dict[str, str]:
         """Give the fields that every JSON and CSV result carries."""
@@ -39,23 +42,40 @@ def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     width = max(map(len, (*about.spec.labels, UNKNOWN)))
     for row in rows:
         if row.error is not None:
-            line = f"error    {one_line(row.source)}: {row.error}"
+            line = f"error    {_where(row)}: {row.error}"
         else:
             first = row.top[0]
             cells = [f"{first.probability:7.1%}  {row.label:<{width}}"]
             cells += [f"{other.probability:7.1%}  {other.label:<{width}}" for other in row.top[1:]]
-            line = "  ".join([*cells, one_line(row.source)])
+            line = "  ".join([*cells, _where(row)])
         out.write(line + "\n")
         out.flush()
 
 
+def _where(row: "Row") -> str:
+    """Say what was answered: the source, and of a video or a stream when."""
+    name = one_line(row.source)
+    if row.age is not None and row.at is not None:
+        return f"{name}  {row.at[11:23]}  {1000 * row.age:.0f} ms"
+    return name if row.time is None else f"{name}  {clock(row.time)}"
+
+
+def clock(seconds: float) -> str:
+    """Give a time in a video, such as `1:02:03.500`."""
+    whole, thousandths = divmod(round(1000 * seconds), 1000)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}:{minutes:02}" if hours else f"{minutes}") + f":{rest:02}.{thousandths:03}"
+
+
 def write_json(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
-    """Write one document: the fields of `About`, and `results`, a list of rows."""
+    """Write one document: the fields of `About`, and `results`, a list of rows; at the end the counts of `streams`."""
     head = msgspec.json.encode(about.fields()).decode()
     out.write(head[:-1] + ',"results":[')
     for number, row in enumerate(rows):
         out.write((",\n" if number else "\n") + msgspec.json.encode(row).decode())
-    out.write("\n]}\n")
+    streams = [stream.counts() for stream in about.streams]
+    out.write("\n]" + (f',"streams":{msgspec.json.encode(streams).decode()}' if streams else "") + "}\n")
 
 
 def write_jsonl(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
@@ -74,11 +94,12 @@ def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     most = min(about.topk, len(about.spec.labels))
     k_columns = [f"{kind}_{k}" for k in range(2, most + 1) for kind in ("label", "probability")]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["source", "label", "probability", *k_columns, "error", *common])
+    writer.writerow(["source", "frame", "time", "at", "label", "probability", *k_columns, "age", "error", *common])
     for row in rows:
         others: list[Any] = [value for ranked in row.top[1:] for value in (ranked.label, ranked.probability)]
         others += [""] * (len(k_columns) - len(others))
-        writer.writerow([row.source, row.label, row.probability, *others, row.error, *common.values()])
+        where = [row.source, row.frame, row.time, row.at]
+        writer.writerow([*where, row.label, row.probability, *others, row.age, row.error, *common.values()])
         out.flush()
 
 
@@ -88,6 +109,16 @@ FORMATS: dict[str, Callable[["Iterable[Row]", About, TextIO], None]] = {
     "jsonl": write_jsonl,
     "csv": write_csv,
 }
+
+
+def changes(answered: "Iterable[Answered]") -> "Iterator[Answered]":
+    """Pass on each error, and each answer whose label is not that of the answer before it from the same source."""
+    labels: dict[str, str | None] = {}
+    for source, row in answered:
+        if row.error is not None or labels.get(row.source) != row.label:
+            yield source, row
+        if row.error is None:
+            labels[row.source] = row.label
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

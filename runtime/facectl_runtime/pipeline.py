@@ -1,10 +1,14 @@
-"""The pipeline: decode of the next images overlaps the work on these, in bounded memory and in order."""
+"""The pipeline: sources are read, pictures decoded and answers computed at the same time, in bounded memory, in order.
+
+decode ‖ infer ‖ emit: `decode_ahead` loads pictures while an engine works on those before them, in `answers`; `Ahead`
+lets that run while what it gave is written out.
+"""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -15,24 +19,77 @@ from facectl_runtime.errors import ImageError
 T = TypeVar("T")
 Decoded = tuple[T, Pixels | ImageError]
 _Started = tuple[T, "Future[Pixels | ImageError]"]
-_Queue = SimpleQueue[_Started[T] | BaseException | None]
-"""What has begun to load; an error of the source, or None, ends it."""
+
+
+class Ahead(Generic[T]):
+    """Items that a thread of its own takes from `items`, of which at most `room` are not done with at a time.
+
+    That thread waits for room before it asks for an item, so that where `items` gives the newest of something, it is
+    the newest at the moment when there is room for it. An exception in `items` is raised again where an item would
+    have come.
+    """
+
+    def __init__(self, items: Iterable[T], room: int) -> None:
+        self._items, self._room, self._closed = items, Semaphore(room), Event()
+        # SimpleQueue, because its `put` may also be called in a signal handler that has interrupted a `put` or a `get`.
+        self._queue: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+        Thread(target=self._feed, name="ahead", daemon=True).start()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        given = self._queue.get()
+        if isinstance(given, tuple):
+            return given[0]
+        self._queue.put(None)  # what has ended stays so
+        if given is not None:
+            raise given
+        raise StopIteration
+
+    def done(self, count: int = 1) -> None:
+        """Make room for as many further items as were done with."""
+        self._room.release(count)
+
+    def idle(self) -> bool:
+        """Tell whether nothing is there to be taken at once."""
+        return self._queue.empty()
+
+    def close(self) -> None:
+        """Take no further items: the iteration ends with those that are there. May be called in a signal handler."""
+        self._closed.set()
+        self._queue.put(None)
+        self._room.release()
+
+    def _feed(self) -> None:
+        try:
+            items = iter(self._items)
+            while self._room.acquire() and not self._closed.is_set():
+                self._queue.put((next(items),))
+        except StopIteration:
+            self._queue.put(None)
+        except BaseException as error:  # raised again where the items are asked for
+            self._queue.put(error)
 
 
 def decode_ahead(
-    items: Iterable[T], load: Callable[[T], Pixels], batch: int, *, eager: bool
+    items: Iterable[T],
+    load: Callable[[T], Pixels],
+    batch: int,
+    *,
+    eager: bool,
+    workers: int | None = None,
+    room: int | None = None,
 ) -> Generator[list[Decoded[T]], None, None]:
-    """Load items on every core, and give them in order in lists of up to `batch`.
+    """Load items in `workers` threads (one a core), and give them in order in lists of up to `batch`.
 
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
     items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
-    `ImageError` of `load` takes the place of its pixels. At most `batch` + 2 × cores items wait at a time, and `items`
-    may be as slow as it likes: it is read by a thread of its own.
+    `ImageError` of `load` takes the place of its pixels. At most `room` items (2 × (batch + workers)) are held at a
+    time, each until the list after its own is asked for; `items` may be as slow as it likes.
     """
-    workers = usable_cores()
+    workers = workers or usable_cores()
     pool = ThreadPoolExecutor(workers, "decode")
-    room, closed = Semaphore(batch + 2 * workers), Event()
-    queue: _Queue[T] = SimpleQueue()
 
     def attempt(item: T) -> Pixels | ImageError:
         try:
@@ -40,44 +97,31 @@ def decode_ahead(
         except ImageError as error:
             return error
 
-    def feed() -> None:
-        try:
-            for item in items:
-                room.acquire()
-                if closed.is_set():
-                    return
-                queue.put((item, pool.submit(attempt, item)))
-            queue.put(None)
-        except BaseException as error:  # raised again where the batches are asked for
-            queue.put(error)
+    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room or 2 * (batch + workers))
 
     def drain() -> Generator[list[Decoded[T]], None, None]:
         try:
             yield []  # taken below: a generator that never began would not run its `finally`
-            yield from _batches(queue, room, batch, eager)
+            for ready in _batches(started, batch, eager):
+                yield ready
+                started.done(len(ready))
         finally:
-            closed.set()
-            room.release()
+            started.close()
             pool.shutdown(wait=False, cancel_futures=True)
 
-    Thread(target=feed, name="sources", daemon=True).start()
     batches = drain()
     next(batches)
     return batches
 
 
-def _batches(queue: _Queue[T], room: Semaphore, batch: int, eager: bool) -> Iterator[list[Decoded[T]]]:
+def _batches(started: "Ahead[_Started[T]]", batch: int, eager: bool) -> Iterator[list[Decoded[T]]]:
     ready: list[Decoded[T]] = []
-    while (started := queue.get()) is not None:
-        if isinstance(started, BaseException):
-            raise started
-        item, future = started
+    for item, future in started:
         if ready and eager and not future.done():
             yield ready
             ready = []
         ready.append((item, future.result()))
-        room.release()
-        if len(ready) == batch or (eager and queue.empty()):
+        if len(ready) == batch or (eager and started.idle()):
             yield ready
             ready = []
     if ready:

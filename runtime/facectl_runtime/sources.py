@@ -4,17 +4,29 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from facectl_runtime.errors import UsageError
+from facectl_runtime.video.selection import ALL, Selection
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in "avif bmp gif heic heif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split()  # noqa: SIM905
 )
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in "3gp avi flv m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()  # noqa: SIM905
+)
+PICAMERA = "picamera"
+SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+_DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|P[1-6]\s+[#\d]|\0\0..ftyp",
@@ -31,39 +43,59 @@ class Source:
 
     name: str
     """As people see it."""
-    data: Path | bytes | None
+    data: "Path | bytes | Callable[[], Image] | None"
+    """An image file, what is in one, or a function that gives an upright RGB picture."""
     error: str | None = None
+    frame: int | None = None
+    """Its number in a video or a stream, from 0; None also where a video was not read from its beginning."""
+    time: float | None = None
+    """Of a video: seconds from its beginning."""
+    arrived: float | None = None
+    """Of a camera or a stream: when the frame came, by `time.monotonic`, in seconds."""
 
 
-def expand(words: Iterable[str]) -> Iterator[Source]:
-    """Turn files, folders (recursive), globs and `-` into sources.
+def expand(words: Iterable[str], exclude: Sequence[str] = (), selection: Selection = ALL) -> Iterator[Source]:
+    """Turn files, folders (recursive), globs and `-` into sources; of a video, its chosen frames.
 
     `-` is standard input: one image, or a list of paths, one a line (or separated by NUL, as of `find -print0`).
-    What is not there becomes a source with an error; nothing is raised.
+    Folders give their images, and no videos. What is found in folders and by globs is left out where its path, its
+    name or that of a folder on the way matches a pattern of `exclude`. What is not there becomes a source with an
+    error. Raises `MissingExtraError` for a video without PyAV.
     """
     for word in words:
         if word == "-":
-            yield from _standard_input()
+            yield from _standard_input(exclude, selection)
         else:
-            yield from _expand_path(word)
+            yield from _expand_path(word, exclude, selection)
 
 
 def _refuse(error: OSError) -> None:
     raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def images_below(folder: Path, on_error: Callable[[OSError], None] = _refuse) -> Iterator[Path]:
+def images_below(
+    folder: Path, on_error: Callable[[OSError], None] = _refuse, exclude: Sequence[str] = ()
+) -> Iterator[Path]:
     """Give every file below `folder` that is named as an image, sorted.
 
-    Hidden files and folders, and links to folders, are passed over; `on_error` is told of folders that cannot be read.
-    Without it one raises `UsageError`.
+    Hidden files and folders, and links to folders, are passed over, and so is what `exclude` names; `on_error` is told
+    of folders that cannot be read. Without it one raises `UsageError`.
     """
     for here, folders, files in os.walk(folder, onerror=on_error):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not _hidden(Path(here, name), folder, exclude))
         for name in sorted(files):
             path = Path(here, name)
-            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+            if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path, folder, exclude):
                 yield path
+
+
+def _hidden(path: Path, folder: Path, exclude: Sequence[str]) -> bool:
+    return path.name.startswith(".") or _excluded(path.relative_to(folder), exclude)
+
+
+def _excluded(path: Path, exclude: Sequence[str]) -> bool:
+    """Tell whether a pattern matches a path as a whole, or a name in it."""
+    return any(fnmatch(text, pattern) for pattern in exclude for text in (str(path), *path.parts))
 
 
 def display_name(path: str | Path) -> str:
@@ -71,29 +103,57 @@ def display_name(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "replace")
 
 
-def _expand_path(word: str) -> Iterator[Source]:
+def is_live(word: str) -> bool:
+    """Tell whether a word names a camera or a stream: `0`, `/dev/video0`, `picamera`, `rtsp://…`.
+
+    A file that is named `0` or `picamera` comes first.
+    """
+    if is_stream(word) or _DEVICE.fullmatch(word):
+        return True
+    return (word == PICAMERA or re.fullmatch(r"\d{1,3}", word, re.ASCII) is not None) and not os.path.lexists(word)
+
+
+def is_stream(word: str) -> bool:
+    """Tell whether a word is the address of a stream."""
+    scheme, slashes, _ = word.partition("://")
+    return bool(slashes) and scheme.lower() in SCHEMES
+
+
+def shown(address: str) -> str:
+    """Give an address as it may be printed: without a password."""
+    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", address)
+
+
+def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Iterator[Source]:
     if not word or "\0" in word:
         yield Source(display_name(word), None, "is not a path; give a file, a folder or a pattern")
         return
     path = Path(word)
     if os.path.isdir(word):  # unlike Path.is_dir, also false for a name that is too long  # noqa: PTH112
-        yield from _or_error(_below(path), word, "no images in this folder")
+        yield from _or_error(_below(path, exclude), word, "no images in this folder")
     elif os.path.lexists(word) or not glob.has_magic(word):
-        yield _of_path(path)
+        yield from _of_path(path, selection)
     else:
-        matches = (source for name in sorted(glob.glob(word, recursive=True)) for source in _expand_path(name))
+        found = (name for name in sorted(glob.glob(word, recursive=True)) if not _excluded(Path(name), exclude))
+        matches = (source for name in found for source in _expand_path(name, exclude, selection))
         yield from _or_error(matches, word, "nothing matches this pattern")
 
 
-def _below(folder: Path) -> Iterator[Source]:
+def _below(folder: Path, exclude: Sequence[str]) -> Iterator[Source]:
     errors: list[OSError] = []
-    yield from map(_of_path, images_below(folder, errors.append))
+    for path in images_below(folder, errors.append, exclude):
+        yield Source(display_name(path), path)
     for error in errors:
         yield Source(display_name(error.filename), None, f"cannot be read: {error.strerror}; check its permissions")
 
 
-def _of_path(path: Path) -> Source:
-    return Source(display_name(path), path)
+def _of_path(path: Path, selection: Selection) -> Iterator[Source]:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        from facectl_runtime.video.clip import clip
+
+        yield from clip(path, selection)
+    else:
+        yield Source(display_name(path), path)
 
 
 def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Source]:
@@ -106,7 +166,7 @@ def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Sourc
     yield from found
 
 
-def _standard_input() -> Iterator[Source]:
+def _standard_input(exclude: Sequence[str], selection: Selection) -> Iterator[Source]:
     if sys.stdin is None:
         yield Source("-", None, "stdin is closed; give files, folders or patterns")
         return
@@ -122,7 +182,7 @@ def _standard_input() -> Iterator[Source]:
             yield Source("-", None, f"a name on stdin has over {_LONGEST_NAME} bytes; give paths, one a line")
             return
         if name := name.rstrip(b"\r"):
-            yield from _expand_path(os.fsdecode(name))
+            yield from _expand_path(os.fsdecode(name), exclude, selection)
 
 
 def _split(stream: BinaryIO, separator: bytes) -> Iterator[bytes]:

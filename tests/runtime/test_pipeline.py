@@ -1,6 +1,8 @@
 """Decode ahead of the work: in order, in bounded memory, and really at the same time."""
 
+import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from facectl_runtime import pipeline
 from facectl_runtime.engines.base import Engine
 from facectl_runtime.errors import ImageError
-from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.pipeline import Ahead, answers, decode_ahead
 
 CORES = 2
 LONG = 20  # seconds: how long a test waits for what must happen; never reached where it does
@@ -96,7 +98,7 @@ def test_no_more_than_the_bound_is_held(eager):
     given = 0
     for part in decode_ahead(items(), pixels, batch=4, eager=eager):
         given += len(part)
-        assert pulled - given <= 4 + 2 * CORES
+        assert pulled - given <= 2 * (4 + CORES)
     assert given == pulled == 200
 
 
@@ -151,11 +153,11 @@ def test_an_error_of_the_source_itself_is_raised():
 def test_closing_early_loads_no_more_and_leaves_no_threads():
     before = set(threading.enumerate())
     loaded, go_on, full = [], threading.Event(), threading.Event()
-    room = 1 + 2 * CORES
+    room = 2 * (1 + CORES)
 
     def items():
         for number in range(1000):
-            if number == room + 1:  # one has been given, and as many as there is room for wait: this one has to
+            if number == room - 1:  # one has been given, but is not done with: no further one is asked for
                 full.set()
             yield number
 
@@ -168,7 +170,7 @@ def test_closing_early_loads_no_more_and_leaves_no_threads():
     assert [item for item, _ in next(lists)] == [0]
     assert full.wait(LONG)
     started = set(threading.enumerate()) - before
-    assert {thread.name.partition("_")[0] for thread in started} == {"sources", "decode"}
+    assert {thread.name.partition("_")[0] for thread in started} == {"ahead", "decode"}
     lists.close()
     go_on.set()
     for thread in started:
@@ -204,3 +206,59 @@ def test_every_core_decodes():
         return pixels(item)
 
     assert len(values(decode_ahead(range(2 * CORES), load, batch=2, eager=False))) == 2 * CORES
+
+
+def test_what_is_newest_is_asked_for_only_when_there_is_room():
+    newest = 0
+
+    def items():
+        while True:
+            yield newest
+
+    lists = decode_ahead(items(), pixels, batch=1, eager=True, workers=1, room=1)
+    assert [item for item, _ in next(lists)] == [0]
+    newest = 7  # has come while the first one was answered
+    assert [item for item, _ in next(lists)] == [7]
+    lists.close()
+
+
+def test_ahead_works_while_what_it_gave_is_written():
+    asked = threading.Event()
+
+    def items():
+        yield 1
+        asked.set()
+        yield 2
+
+    ahead = Ahead(items(), room=2)
+    assert next(ahead) == 1
+    assert asked.wait(LONG)
+    ahead.done()
+    assert list(ahead) == [2]
+    assert list(ahead) == []
+
+
+def test_closing_gives_what_is_there_and_then_ends():
+    ahead = Ahead(range(100), room=3)
+    while ahead._queue.qsize() < 3:
+        time.sleep(0.001)
+    ahead.close()
+    assert list(ahead) == [0, 1, 2]
+
+
+def test_a_signal_handler_may_close_it():
+    """The handler runs in the very thread that waits for the next item."""
+    waiting = threading.Event()
+
+    def items():
+        yield 1
+        waiting.wait(LONG)
+
+    ahead = Ahead(items(), room=2)
+    before = signal.signal(signal.SIGALRM, lambda *_: ahead.close())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert list(ahead) == [1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+        waiting.set()

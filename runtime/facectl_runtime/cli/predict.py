@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +15,17 @@ from facectl_runtime.cli.options import (
     JsonOption,
     ModelArgument,
     QuietOption,
+    ThreadsOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.errors import ImageError, UsageError, counted, one_line
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Row
+    from facectl_runtime.classifier import Answered
+    from facectl_runtime.pipeline import Ahead
+    from facectl_runtime.sources import Source
+    from facectl_runtime.video.live import Live
+    from facectl_runtime.video.selection import Selection
 
 
 def predict(
@@ -27,11 +33,30 @@ def predict(
     source: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...", help="Images, folders, globs, or - for stdin (an image, or paths one a line)."
+            metavar="SOURCE...",
+            help="Images, videos, folders of images, globs, - for stdin (an image, or paths one a line); or cameras "
+            "and streams: 0, /dev/video0, picamera, rtsp://..., http://...",
         ),
     ],
     topk: Annotated[int, typer.Option(min=1, help="How many labels an image.")] = 1,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Leave out what is found under such a name; repeatable.")
+    ] = None,
+    every: Annotated[
+        str | None, typer.Option(metavar="0.5s|10", help="Of videos and streams: a frame so often, or one in so many.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="1:30", help="Of videos: from this time on.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="2:00", help="Of videos: up to this time.")] = None,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="Attempts to find a lost camera or stream again. [default: for ever]"),
+    ] = None,
+    timeout: Annotated[
+        str, typer.Option(metavar="5s", help="A camera or stream that gives nothing for so long counts as lost.")
+    ] = "5s",
+    on_change: Annotated[bool, typer.Option("--on-change", help="Only answers unlike the one before.")] = False,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     engine: EngineOption = "auto",
     declared_types: DeclaredTypesOption = False,
     json: JsonOption = False,
@@ -39,44 +64,102 @@ def predict(
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Name what is in images.
+    """Name what is in images, videos, and what cameras see.
 
-    Every image gives a row, in the order of the sources; one that cannot be read gives a row with its error, and the
-    exit code is then 3. A file whose name begins with a dash goes after --.
+    Every image and frame gives a row, in the order of the sources; one that cannot be read gives a row with its error,
+    and the exit code is then 3. Of a camera or a stream the newest frame is answered, until Ctrl-C. A file whose name
+    begins with a dash goes after --.
     """
     from facectl_runtime.classifier import classify, read_spec
+    from facectl_runtime.cli import INTERRUPTED
+    from facectl_runtime.cli.signals import ending
     from facectl_runtime.devices import parse_device
-    from facectl_runtime.output import FORMATS, About
-    from facectl_runtime.sources import display_name, expand
+    from facectl_runtime.output import FORMATS, About, changes
+    from facectl_runtime.sources import display_name
+    from facectl_runtime.video.selection import parse_length, parse_selection
 
     chosen = [name for name, asked in (("json", json), ("jsonl", jsonl), ("csv", csv)) if asked]
     if len(chosen) > 1:
         raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
-    asked, by = parse_device(device), engine_asked(engine, declared_types)
+    asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
+    selection, patience = parse_selection(every, start, end), parse_length("--timeout", timeout)
     spec = read_spec(model)
+    found, streams = _sources(source, exclude or [], selection, retries, patience, quiet)
     started = time.perf_counter()
-    opened, rows = classify(model, spec, asked, expand(source), topk, by)
-    count = _Count(rows)
-    about = About(display_name(model), spec, opened, str(asked), topk)
-    FORMATS[chosen[0] if chosen else "table"](count, about, sys.stdout)
+    opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams))
+    count = _Count(rows, streams)
+    about = About(display_name(model), spec, opened, str(asked), topk, streams)
+    with ending(rows.close) as interrupted:
+        answered = changes(count) if on_change else count
+        FORMATS[chosen[0] if chosen else "table"]((row for _, row in answered), about, sys.stdout)
+    for stream in streams:
+        stream.close()
     if not quiet:
-        seconds = time.perf_counter() - started
-        failed = f", {count.errors} could not be read" if count.errors else ""
-        images = "1 image" if count.rows == 1 else f"{count.rows} images"
         where = f"{opened.name} on {opened.device} (asked for: {asked})"
-        print(f"{images}{failed}, {seconds:.2f} s, {where}", file=sys.stderr)
-    return ImageError.exit_code if count.errors else 0
+        print(f"{count.said()}, {time.perf_counter() - started:.2f} s, {where}", file=sys.stderr)
+        for stream in streams:
+            print(_counts(stream), file=sys.stderr)
+    return INTERRUPTED if interrupted() else ImageError.exit_code if count.errors else 0
+
+
+def _counts(stream: "Live") -> str:
+    """Say what became of a live source's frames."""
+    one = stream.counts()
+    age = (
+        f", age {1000 * one.age_median:.0f} ms (p95 {1000 * one.age_p95:.0f})" if one.age_median and one.age_p95 else ""
+    )
+    again = f"; connected again {counted(one.reconnected, 'time')}" if one.reconnected else ""
+    frames = f"{counted(one.seen, 'frame')} seen, {one.answered:,} answered, {one.dropped:,} dropped"
+    return f"{one.source}: {frames}{age}{again}"
+
+
+def _sources(
+    words: Sequence[str],
+    exclude: Sequence[str],
+    selection: "Selection",
+    retries: int | None,
+    timeout: float,
+    quiet: bool,
+) -> "tuple[Iterable[Source], list[Live]]":
+    """Give the sources that words name, and the live ones behind them."""
+    from facectl_runtime.sources import expand, is_live
+
+    live = [word for word in words if is_live(word)]
+    if not live:
+        return expand(words, exclude, selection), []
+    if len(live) < len(words):
+        other = next(word for word in words if word not in live)
+        raise UsageError(f"{live[0]} has no end, so {other} would never be reached; give live sources alone")
+    from facectl_runtime.video.connect import live_sources
+    from facectl_runtime.video.live import newest
+
+    def say(message: str) -> None:
+        if not quiet:
+            print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
+
+    streams = live_sources(words, selection, retries=retries, timeout=timeout, say=say)
+    return newest(streams), streams
 
 
 class _Count:
-    """Passes rows on and counts them."""
+    """Passes answers on, and counts them."""
 
-    def __init__(self, rows: "Iterator[Row]") -> None:
-        self._source = rows
-        self.rows = self.errors = 0
+    def __init__(self, rows: "Ahead[Answered]", streams: "Sequence[Live]") -> None:
+        self._rows, self._streams = rows, {stream.name: stream for stream in streams}
+        self.frames = self.images = self.errors = 0
 
-    def __iter__(self) -> "Iterator[Row]":
-        for row in self._source:
-            self.rows += 1
+    def __iter__(self) -> "Iterator[Answered]":
+        for source, row in self._rows:
             self.errors += row.error is not None
-            yield row
+            self.frames += callable(source.data)
+            self.images += isinstance(source.data, Path | bytes)
+            if row.age is not None and row.error is None:
+                self._streams[row.source].has_answered(row.age)
+            yield source, row
+            self._rows.done()
+
+    def said(self) -> str:
+        """Say in one line what there was."""
+        counts = ((self.images, "image"), (self.frames, "frame"))
+        parts = [counted(number, noun) for number, noun in counts if number]
+        return ", ".join(parts + ([f"{self.errors:,} could not be read"] if self.errors else [])) or "nothing"

@@ -1,0 +1,44 @@
+"""Live sources, ready to be read, by the words that people type."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.sources import PICAMERA, is_stream, shown
+from facectl_runtime.video.live import Connect, Live
+from facectl_runtime.video.selection import Selection
+
+
+def live_sources(
+    words: Sequence[str],
+    selection: Selection,
+    *,
+    retries: int | None,
+    timeout: float,
+    say: Callable[[str], None],
+) -> list[Live]:
+    """Prepare the live sources that `words` name; none is opened yet.
+
+    `timeout`: seconds without anything after which one counts as lost. The others are as `Live` has them. Raises
+    `UsageError` where one is named twice, and `MissingExtraError` where it needs a package that is not here.
+    """
+    if twice := {word for word in words if words.count(word) > 1}:
+        raise UsageError(f"{shown(min(twice))} is given twice; a live source can be read once")
+    if not selection.whole:
+        raise UsageError("--start and --end are of video files; a live source begins now: leave them out")
+    return [Live(shown(word), _connect(word, timeout), selection=selection, retries=retries, say=say) for word in words]
+
+
+def _connect(word: str, timeout: float) -> Connect:
+    if word == PICAMERA:
+        from facectl_runtime.video.rpicam import open_picamera
+
+        return partial(open_picamera, timeout)
+    from facectl_runtime.video.frames import pyav
+    from facectl_runtime.video.stream import open_camera, open_stream
+
+    if is_stream(word):
+        pyav(f"{shown(word)}: a stream")
+        return partial(open_stream, word, shown(word), timeout)
+    pyav(f"{word}: a camera")
+    return partial(open_camera, word, timeout)

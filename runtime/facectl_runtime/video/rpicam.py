@@ -1,0 +1,93 @@
+"""The camera of a Raspberry Pi, by the pipe of `rpicam-vid`: JPEG pictures in a row, and no Python package."""
+
+import select
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import monotonic
+from typing import IO
+
+from facectl_runtime.errors import UsageError
+from facectl_runtime.image import decode
+from facectl_runtime.video.live import Arrived
+
+_PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the name in Raspberry Pi OS from bookworm on, and before
+_OPTIONS = ("-t", "0", "--codec", "mjpeg", "--nopreview", "--flush", "--verbose", "0", "-o", "-")
+_CHUNK = 2**16
+_LONGEST = 2**25  # bytes of a picture
+_START, _SCAN, _END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
+
+
+@contextmanager
+def open_picamera(timeout: float) -> Iterator[Iterator[Arrived]]:
+    """Start `rpicam-vid`, which is stopped at the end; raises what `live.Connect` says.
+
+    A camera that gives nothing for `timeout` seconds counts as lost.
+    """
+    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    if program is None:
+        raise UsageError("picamera: no rpicam-vid here; on a Raspberry Pi: sudo apt install rpicam-apps-lite")
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            [program, *_OPTIONS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            yield (Arrived(monotonic(), partial(decode, jpeg)) for jpeg in split(_chunks(process, timeout, said)))
+        finally:
+            process.kill()
+
+
+def _chunks(process: "subprocess.Popen[bytes]", timeout: float, said: IO[bytes]) -> Iterator[bytes]:
+    """Give what comes, as it comes. Raises `OSError`."""
+    assert process.stdout is not None
+    pipe = process.stdout.fileno()
+    while select.select([pipe], [], [], timeout)[0]:
+        if not (chunk := process.stdout.read1(_CHUNK)):  # type: ignore[attr-defined]  # a BufferedReader
+            process.wait()
+            said.seek(0)
+            lines = said.read(_CHUNK).decode("utf-8", "replace").split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+            raise OSError(f"rpicam-vid ended with {process.returncode}: {last[:200]}")
+        yield chunk
+    raise TimeoutError(f"no picture for {timeout:g} s")
+
+
+def split(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut a sequence of JPEG pictures, which comes in pieces, into pictures; what stands between them is dropped."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        while True:
+            start = data.find(_START)
+            if start < 0:
+                del data[: max(0, len(data) - len(_START) + 1)]
+                break
+            end = _length(data, start)
+            if end is None and len(data) - start <= _LONGEST:
+                del data[:start]
+                break
+            if end:
+                yield bytes(data[start:end])
+            del data[: end or start + len(_START)]
+
+
+def _length(data: bytearray, start: int) -> int | None:
+    """Give where the picture that begins at `start` ends; None where more has to come, 0 where it is none.
+
+    What is before the scan is skipped by its length: a thumbnail in it has an end of its own.
+    """
+    at = start + 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return 0
+        if data[at + 1] == _SCAN:
+            end = data.find(_END, at)
+            return end + len(_END) if end >= 0 else None
+        at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None

@@ -1,0 +1,134 @@
+"""Cameras and network streams through PyAV: how they are opened, and their frames as they come."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from facectl_runtime.devices import usable_cores
+from facectl_runtime.errors import UsageError, reason
+from facectl_runtime.video.frames import decoder_options, pyav, to_picture
+from facectl_runtime.video.live import Arrived
+
+# What a playlist in a stream may lead to; files of this machine are not among it.
+_PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,srt,tcp,tls,udp"
+_WAITED = 0.002  # seconds; a packet that took longer to come was not there before it was asked for
+_BEHIND = 1.0  # seconds in which every packet was there already: they come faster than they are decoded
+_DAMAGED = 100  # packets one after the other that cannot be decoded: the stream has become another
+_SILENT = 20.0  # seconds with packets, but without a picture
+
+
+@contextmanager
+def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Arrived | None]]:
+    """Open a network stream, which counts as lost where nothing comes for `timeout` seconds.
+
+    `name` is the address as it may be printed. Raises what `live.Connect` says.
+    """
+    av = pyav(f"{name}: a stream")
+    options = {
+        "rtsp_transport": "tcp",  # what is lost on the way comes late, but pictures stay whole
+        "analyzeduration": "500000",  # microseconds: longer waits would delay every reconnection
+        "protocol_whitelist": _PROTOCOLS,
+    }
+    with _lost(av), av.open(address, "r", options=options, timeout=timeout) as container:
+        kind = container.format.name
+        if "pipe" in kind or kind == "image2":
+            raise UsageError(f"{name}: it is one picture, not a stream; download it, and give the file")
+        if container.duration is not None:
+            length = f"a file of {container.duration / 1e6:.1f} s"
+            raise UsageError(f"{name}: it is {length}, not a stream; download it, and give the file")
+        yield _arrivals(av, container)
+
+
+@contextmanager
+def open_camera(device: str, timeout: float) -> Iterator[Iterator[Arrived | None]]:
+    """Open a camera by its index or, on Linux, by the path of its device. Raises what `live.Connect` says."""
+    av = pyav(f"{device}: a camera")
+    if sys.platform == "darwin":
+        file, kind, choices = device, "avfoundation", [{"framerate": "30"}, {}]
+    else:
+        file, kind = f"/dev/video{device}" if device.isdecimal() else device, "v4l2"
+        choices = [{"input_format": "mjpeg"}, {}]  # uncompressed, USB carries a few frames a second at most
+    with _lost(av), _opened_as(av, file, kind, choices, timeout) as container:
+        yield _arrivals(av, container)
+
+
+def _opened_as(av: Any, file: str, kind: str, choices: list[dict[str, str]], timeout: float) -> Any:
+    """Open a device with the first choice of options that it has."""
+    for options in choices[:-1]:
+        try:
+            return av.open(file, "r", format=kind, options=options, timeout=timeout)
+        except ValueError:  # PyAV's for what a device cannot do
+            continue
+    return av.open(file, "r", format=kind, options=choices[-1], timeout=timeout)
+
+
+@contextmanager
+def _lost(av: Any) -> Iterator[None]:
+    """Turn PyAV's errors, which have many classes, into `OSError`."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror or reason(error)) from error
+
+
+def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
+    """Give the frames of the first video as they come; raises `EOFError` at the end."""
+    if not container.streams.video:
+        raise ValueError("it has no pictures in it")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    context.options = {**context.options, **decoder_options()}
+    context.thread_type, context.thread_count = "SLICE", max(1, usable_cores() // 2)  # FRAME would delay each frame
+    came: dict[int | None, float] = {}
+    damaged, pictured = 0, monotonic()
+    for packet, now, passed_over in _caught_up(container, stream, context):
+        if passed_over:
+            yield None
+            continue
+        came[packet.pts] = now
+        try:
+            frames = packet.decode()
+            damaged = 0
+        except av.error.InvalidDataError:
+            damaged += 1
+            frames = []
+        for frame in frames:
+            pictured = now
+            yield Arrived(came.pop(frame.pts, now), partial(to_picture, frame))
+        if damaged > _DAMAGED or now - pictured > _SILENT:
+            raise ValueError("what comes cannot be decoded any more")
+        while len(came) > _DAMAGED:
+            del came[next(iter(came))]
+
+
+def _caught_up(container: Any, stream: Any, context: Any) -> Iterator[tuple[Any, float, bool]]:
+    """Give each packet with the time it came, and whether to pass over it.
+
+    Packets that wait to be read are old, however new they look. Where they pile up, all are passed over until one has
+    to be waited for, and further until a picture begins that needs no other.
+    """
+    packets = container.demux()
+    caught_up, passing = monotonic(), False
+    heard = caught_up
+    while True:
+        asked = monotonic()
+        packet = next(packets, None)
+        now = monotonic()
+        if packet is None or packet.size == 0:
+            raise EOFError("it ended")
+        if now - asked > _WAITED:
+            caught_up = now
+        if packet.stream.index != stream.index:
+            if now - heard > _SILENT:
+                raise ValueError("no picture has come for a while")
+            continue
+        heard = now
+        if now - caught_up > _BEHIND:
+            passing = True
+        elif passing and packet.is_keyframe and now - caught_up < _WAITED:
+            passing = False
+            context.flush_buffers()
+        yield packet, now, passing
