@@ -108,20 +108,17 @@ class Live:
         self._closed.set()
 
     def _run(self) -> None:
-        failures, said = 0, ""
-        while not self._closed.is_set():
+        failures = 0
+        while self.error is None and not self._closed.is_set():
             before, why = self.seen, self._read()
             failures = failures + 1 if self.seen == before else 1
             if self._retries is not None and failures > self._retries:
                 self._end(EOFError(f"{'is lost' if self.seen else 'cannot be reached'} ({why}){self._tried()}"))
-            elif self.error is None:
-                if self.seen != before or why != said:
+            elif self.error is None and not self._closed.is_set():
+                if failures == 1:
                     self._say_lost(why)
-                    said = why
                 most = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 10))
                 self._closed.wait(most * random.uniform(0.5, 1))  # noqa: S311  # so that many do not come at once
-            if self.error is not None:
-                return
 
     def _tried(self) -> str:
         return f"; {counted(self._retries, 'attempt')} to connect again failed" if self._retries else ""
@@ -150,6 +147,8 @@ class Live:
             self._end(error)
         except (OSError, EOFError, ValueError) as error:
             return getattr(error, "strerror", None) or reason(error)
+        except Exception as error:  # a mistake of ours: it is to be seen, and not to end as silence
+            self._end(error)
         return "it ended"
 
     def _keep(self, arrived: Arrived | None) -> None:
@@ -188,7 +187,7 @@ def newest(sources: Iterable[Live]) -> Iterator[Source]:
                 break
             if live.error is not None:
                 turns.remove(live)
-                if isinstance(live.error, FacectlError):
+                if not isinstance(live.error, EOFError):
                     raise live.error
                 yield Source(live.name, None, f"{live.error}; check that it is on, and its address")
                 break
