@@ -14,11 +14,11 @@ from PIL import Image
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.errors import ImageError, UsageError, describe, one_line
 from facectl_runtime.image import decode_with_header
+from facectl_runtime.names import Names, folder_name
 from facectl_runtime.sources import IMAGE_SUFFIXES, display_name
 from facectl_trainer.data.contents import Progress
 from facectl_trainer.data.files_below import FilesBelow
-from facectl_trainer.data.names import Names
-from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder
+from facectl_trainer.data.tree import check_apart, check_new, new_folder
 from facectl_trainer.data.vott import Asset, Box, LeftOut, Region, read_vott
 
 LEAST = 10

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from facectl_runtime.errors import UsageError, counted, describe, did_you_mean, one_line
 from facectl_runtime.labelled import Image
+from facectl_runtime.names import folder_name
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import Progress, contents, why_unreadable
 from facectl_trainer.data.csv_labels import NOT_IN_TABLE, read_labels
 from facectl_trainer.data.select import balanced
 from facectl_trainer.data.split import conflicts
-from facectl_trainer.data.tree import check_apart, check_new, fill, folder_name, new_folder
+from facectl_trainer.data.tree import check_apart, check_new, fill, new_folder
 
 Parts = dict[str, list[Image]]
 """Part (empty where there is one alone) → its images."""

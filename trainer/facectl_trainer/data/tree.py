@@ -1,23 +1,17 @@
 """A new folder of images: whole or not at all, each image copied or linked, each class in a folder of its name."""
 
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
-from facectl_runtime.errors import UsageError, one_line
+from facectl_runtime.errors import UsageError
 from facectl_runtime.files import scratch_beside, swap_in
 from facectl_runtime.labelled import Image, Part
+from facectl_runtime.names import Names, folder_name
 from facectl_trainer.data.contents import Progress
-from facectl_trainer.data.names import Names
-
-_LONGEST = 255  # bytes of a name, on every common file system
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names that Windows keeps for devices
-_UNSAFE = '/\\:*?"<>|%'
 
 
 @contextmanager
@@ -74,20 +68,3 @@ def place(source: Path, target: Path, link: bool) -> None:
         target.symlink_to(source.resolve())
     else:
         shutil.copy2(source, target)
-
-
-def folder_name(label: str) -> str:
-    """Give the name of a label's folder: the label itself, where every file system takes it.
-
-    What they do not take is written as in a web address (`a/b` → `a%2Fb`), so that no two labels share a folder.
-    Raises `UsageError` where the label is empty or too long.
-    """
-    text = "".join(quote(c, safe="") if c in _UNSAFE or not c.isprintable() else c for c in label)
-    if text[:1] in (".", " ") or _RESERVED.fullmatch(text):
-        text = f"%{ord(text[0]):02X}{text[1:]}"
-    if text[-1:] in (".", " "):  # Windows drops them
-        text = f"{text[:-1]}%{ord(text[-1]):02X}"
-    if not text or len(text.encode()) > _LONGEST:
-        shown = one_line(label)[:40]
-        raise UsageError(f"the label {shown!r} cannot name a folder: it has {len(label)} characters; rename it")
-    return text

@@ -9,13 +9,13 @@ import msgspec
 from facectl_runtime.errors import UsageError
 from facectl_runtime.image import decode
 from facectl_runtime.labelled import PARTS
+from facectl_runtime.names import Names, folder_name
 from facectl_trainer.data.check.findings import Finding
 from facectl_trainer.data.check.listing import Listed, Photograph
 from facectl_trainer.data.check.report import Report
 from facectl_trainer.data.check.scan import header
 from facectl_trainer.data.contents import Progress
-from facectl_trainer.data.names import Names
-from facectl_trainer.data.tree import check_apart, check_new, folder_name, new_folder, place
+from facectl_trainer.data.tree import check_apart, check_new, new_folder, place
 
 _KEPT_AS_IT_IS = "grey"  # of the kinds of pixels: every program reads it as facectl does
 _JPEG = (".jpg", ".jpeg")
