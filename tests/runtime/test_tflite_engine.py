@@ -1,4 +1,4 @@
-"""TFLite models on LiteRT: a network of three ops, made from the schema, that names the dominant colour."""
+"""TFLite models on LiteRT: a network that names the dominant colour."""
 
 import os
 import random
@@ -14,76 +14,13 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.engines.base import in_batches
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
-from facectl_runtime.spec import SPEC_KEY, Golden, GoldenImage, InputSpec, OutputSpec, Squash, encode
+from facectl_runtime.spec import Golden, GoldenImage, InputSpec, OutputSpec, Squash
 from facectl_runtime.tflite_metadata import graph_digest
 
-schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
-from ai_edge_litert.tools import flatbuffer_utils  # noqa: E402
+pytest.importorskip("ai_edge_litert.schema_py_generated")
+from tiny_tflite import HEIGHT, OP, TYPE, WIDTH, network, save
 
 CPU = Device("cpu")
-WIDTH, HEIGHT = 12, 8
-OP, TYPE, OPTIONS = schema.BuiltinOperator, schema.TensorType, schema.BuiltinOptions
-
-
-def tensor(name, type_, shape, buffer=0):
-    made = schema.TensorT()
-    made.name, made.type, made.buffer = name, type_, buffer
-    made.shape = [1 if side == -1 else side for side in shape]
-    if -1 in shape:
-        made.shapeSignature = list(shape)
-    return made
-
-
-def step(number, inputs, outputs, kind=0, options=None):
-    made = schema.OperatorT()
-    made.opcodeIndex, made.inputs, made.outputs = number, inputs, outputs
-    made.builtinOptionsType, made.builtinOptions = kind, options
-    return made
-
-
-def code(number):
-    made = schema.OperatorCodeT()
-    made.builtinCode, made.deprecatedBuiltinCode, made.version = number, min(number, 127), 1
-    return made
-
-
-def network(batch=1, width=WIDTH, height=HEIGHT, pixels=TYPE.UINT8, last=OP.SOFTMAX):
-    """Mean of the pixels, then softmax of 0.02 × that: uint8 batch × height × width × 3 → float32 batch × 3."""
-    mean, softmax = schema.ReducerOptionsT(), schema.SoftmaxOptionsT()
-    mean.keepDims, softmax.beta = False, 0.02
-    model, graph, axes = schema.ModelT(), schema.SubGraphT(), schema.BufferT()
-    axes.data = np.frombuffer(np.array([1, 2], np.int32).tobytes(), np.uint8)
-    graph.tensors = [
-        tensor("pixels", pixels, (batch, height, width, 3)),
-        tensor("float", TYPE.FLOAT32, (batch, height, width, 3)),
-        tensor("axes", TYPE.INT32, (2,), 1),
-        tensor("mean", TYPE.FLOAT32, (batch, 3)),
-        tensor("probabilities", TYPE.FLOAT32, (batch, 3)),
-    ]
-    graph.inputs, graph.outputs = [0], [4]
-    graph.operators = [
-        step(0, [0], [1]),
-        step(1, [1, 2], [3], OPTIONS.ReducerOptions, mean),
-        step(2, [3], [4], OPTIONS.SoftmaxOptions, softmax),
-    ]
-    model.version, model.subgraphs = 3, [graph]
-    model.operatorCodes = [code(OP.CAST), code(OP.MEAN), code(last)]
-    model.buffers, model.metadata = [schema.BufferT(), axes], []
-    return model
-
-
-def save(path, spec, model=None):
-    """Write a model whose spec is `spec`, or the text in its place, or none."""
-    model = model or network()
-    if spec is not None:
-        text = spec if isinstance(spec, str) else encode(spec)
-        buffer, entry = schema.BufferT(), schema.MetadataT()
-        buffer.data = np.frombuffer(text.encode(), np.uint8)
-        entry.name, entry.buffer = SPEC_KEY, len(model.buffers)
-        model.buffers.append(buffer)
-        model.metadata.append(entry)
-    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    return path
 
 
 def save_signed(path, spec, **options):

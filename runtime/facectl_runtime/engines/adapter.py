@@ -70,9 +70,7 @@ def _adapted(path: Path, graph: Graph, spec: ModelSpec, adapter: Adapter) -> Eng
     found = image_input(path, graph)
     promised = ImageInput(adapter.layout, found.width and spec.input.width, found.height and spec.input.height)
     if found != promised:
-        raise ModelError(
-            f"{path}: its graph takes {graph.inputs[0]}, which is not what its spec says; describe it anew"
-        )
+        raise ModelError(f"{path}: its graph takes {graph.inputs[0]}, and its spec says otherwise; describe it anew")
     given = rows(path, graph, adapter)
 
     def infer(pixels: Pixels) -> Answers:
