@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -218,7 +217,6 @@ def _can_be_written(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
-@cache
 def _fails(program: str) -> str | None:
     """Run a program in a process of its own, which a broken library may take down; say why it fails, or None."""
     paths = os.pathsep.join(filter(None, sys.path))

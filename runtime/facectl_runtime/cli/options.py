@@ -11,6 +11,14 @@ ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exporte
 DeviceOption = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute; cuda never becomes cpu unasked.")
 ]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        help="Threads to compute and decode with; as many as there are usable cores if left out.",
+    ),
+]
 EngineOption = Annotated[
     str,
     typer.Option(
