@@ -106,6 +106,7 @@ def as_they_are(takes: Tensor) -> tuple[float, Three, Three]:
     return 1.0, (takes.zero - float(np.iinfo(takes.dtype).min),) * 3, (1 / takes.step,) * 3
 
 
+@np.errstate(over="ignore")  # what is infinite then shows in the answers
 def _table(path: Path, takes: Tensor, adapter: Adapter) -> Values:
     """Give what stands for each level of each of the graph's channels, 3 × 256, in the graph's own type."""
     mean, std = (np.array(values)[:, None] for values in (adapter.mean, adapter.std))
