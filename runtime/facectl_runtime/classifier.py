@@ -1,6 +1,6 @@
 """Classification: from a model and sources to rows of labels with probabilities."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 
 from facectl_runtime import image
+from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError, ModelError
-from facectl_runtime.pipeline import Ahead, answers, decode_ahead
+from facectl_runtime.pipeline import Ahead, Decoded, answers, decode_ahead
 from facectl_runtime.sources import Source
-from facectl_runtime.spec import UNKNOWN, ModelSpec
+from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
 BATCH = 8
 _WRITTEN = 16  # rows that may wait to be written
@@ -51,11 +52,18 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 Answered = tuple[Source, Row]
 
 
-def read_spec(model: Path, task: str = "classify") -> ModelSpec:
-    """Read a model's spec. Raises `ModelError` where there is none or its task is another."""
+def read_spec(model: Path, description: Description | None = None) -> ModelSpec:
+    """Read the spec of a classifier, or make that of one of others, which `description` is of.
+
+    Raises `ModelError` where there is none or its task is another; with a description, what `foreign.describe` does.
+    """
+    if description is not None and description.asked:
+        from facectl_runtime.foreign import describe
+
+        return describe(model, description)
     spec = format_of(model).read_spec(model)
-    if spec.task != task:
-        raise ModelError(f"{model}: its task is {spec.task}; this command needs a model whose task is {task}")
+    if spec.task != "classify":
+        raise ModelError(f"{model}: its task is {spec.task}; this command needs a model whose task is classify")
     return spec
 
 
@@ -74,23 +82,35 @@ def classify(
     With `live`, `sources` gives the newest frame whenever it is asked, and is asked only when that can be answered at
     once. `done` of what is given has to be called for each row that was dealt with.
     """
-
-    def load(source: Source) -> Pixels:
-        if source.data is None:
-            raise ImageError(source.error)
-        if callable(source.data):
-            return image.to_input(source.data(), spec.input)
-        return image.load(source.data, spec.input)
-
     batch, room = (1, 1) if live else (BATCH, None)
-    decoded = decode_ahead(sources, load, batch, eager=True, workers=room or device.cores, room=room)
+    decoded = decode_ahead(sources, loader(spec.input), batch, eager=True, workers=room or device.cores, room=room)
     try:
         opened = format_of(model, engine).open(model, spec, device)
     except BaseException:
         decoded.close()
         raise
-    rows = ((source, _row(source, answer, spec, topk)) for source, answer in answers(decoded, opened))
-    return opened, Ahead(rows, _WRITTEN)
+    return opened, Ahead(answered(decoded, opened, spec, topk), _WRITTEN)
+
+
+def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
+    """Give a function that brings a source to a model's input, and raises `ImageError` where that is not possible."""
+
+    def load(source: Source) -> Pixels:
+        if source.data is None:
+            raise ImageError(source.error)
+        if callable(source.data):
+            return image.to_input(source.data(), spec)
+        return image.load(source.data, spec)
+
+    return load
+
+
+def answered(
+    decoded: Iterable[list[Decoded[Source]]], engine: Engine, spec: ModelSpec, topk: int
+) -> Iterator[Answered]:
+    """Answer decoded sources: each with its row."""
+    for source, answer in answers(decoded, engine):
+        yield source, _row(source, answer, spec, topk)
 
 
 def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: int) -> Row:

@@ -108,9 +108,8 @@ def decode_with_header(
         image = _open(data)
         stored = (image.format or "", image.mode, image.has_transparency_data, *image.size)
         _reduce_jpeg(image, spec, "L" if grey else None)
-        image.load()
-        if (orientation := _orientation(image)) > 1:
-            image = image.transpose(_TURNS[orientation])
+        orientation = _orientation(image)
+        image = _upright(image, orientation)
         if not (grey and image.mode == "L" and stored[0] == "JPEG"):
             image = _to_rgb(image).convert("L") if grey else _to_rgb(image)
         return image, Header(*stored, orientation)
@@ -119,6 +118,16 @@ def decode_with_header(
     except Image.DecompressionBombError as error:
         raise ImageError(f"the picture has more than {MAX_PIXELS} pixels; scale it down") from error
     except Exception as error:  # Pillow's readers raise nearly every kind when the bytes are damaged
+        raise ImageError(f"the picture is damaged ({_one_line(error)}); save it again as JPEG or PNG") from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Bring a picture that Pillow has opened, or made, to what `decode` gives of its file. Raises `ImageError`."""
+    try:
+        return _to_rgb(_upright(image, _orientation(image)))
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # Pillow reads the pixels only now
         raise ImageError(f"the picture is damaged ({_one_line(error)}); save it again as JPEG or PNG") from error
 
 
@@ -220,6 +229,11 @@ def _scale_transparent_colour(image: Image.Image, bit_depth: int) -> None:
         values = key if isinstance(key, tuple) else (key,)
         scaled = tuple(v >> 8 if bit_depth == 16 else v * 255 // (2**bit_depth - 1) for v in values)
         image.info["transparency"] = scaled if isinstance(key, tuple) else scaled[0]
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    image.load()
+    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
 
 
 def _orientation(image: Image.Image) -> int:

@@ -16,6 +16,9 @@ from facectl_runtime.video.selection import ALL, Selection
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from facectl_runtime.image import Pixels
+    from facectl_runtime.video.live import Live
+
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
     for suffix in "avif bmp gif heic heif jfif jpe jpeg jpg pbm pgm png pnm ppm tif tiff webp".split()  # noqa: SIM905
@@ -26,6 +29,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 PICAMERA = "picamera"
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+TIMEOUT = 5.0
+"""Seconds without anything after which a live source counts as lost."""
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = re.compile(
@@ -43,7 +48,7 @@ class Source:
 
     name: str
     """As people see it."""
-    data: "Path | bytes | Callable[[], Image] | None"
+    data: "Path | bytes | Callable[[], Image | Pixels] | None"
     """An image file, what is in one, or a function that gives an upright RGB picture."""
     error: str | None = None
     frame: int | None = None
@@ -52,6 +57,34 @@ class Source:
     """Of a video: seconds from its beginning."""
     arrived: float | None = None
     """Of a camera or a stream: when the frame came, by `time.monotonic`, in seconds."""
+
+
+def open_sources(
+    words: Sequence[str],
+    *,
+    exclude: Sequence[str] = (),
+    selection: Selection = ALL,
+    retries: int | None = None,
+    timeout: float = TIMEOUT,
+    say: Callable[[str], None] = lambda _: None,
+) -> "tuple[Iterable[Source], list[Live]]":
+    """Give the sources that words name, and the live ones behind them, which are begun to be read with the first.
+
+    `exclude` is as in `expand`; `selection` says which frames are answered; `retries` and `say` are as in `Live`; a
+    live source that gives nothing for `timeout` seconds counts as lost. Raises `UsageError` where live sources and
+    others are mixed, and `MissingExtraError`.
+    """
+    live = [word for word in words if is_live(word)]
+    if not live:
+        return expand(words, exclude, selection), []
+    if len(live) < len(words):
+        other = next(word for word in words if word not in live)
+        raise UsageError(f"{shown(live[0])} has no end, so {other} would never be reached; give live sources alone")
+    from facectl_runtime.video.connect import live_sources
+    from facectl_runtime.video.live import newest
+
+    streams = live_sources(live, selection, retries=retries, timeout=timeout, say=say)
+    return newest(streams), streams
 
 
 def expand(words: Iterable[str], exclude: Sequence[str] = (), selection: Selection = ALL) -> Iterator[Source]:

@@ -34,9 +34,6 @@ DeclaredTypesOption = Annotated[
         help="Of an .mlpackage run by reference: round each value to the type that the program declares for it.",
     ),
 ]
-ThreadsOption = Annotated[
-    int | None, typer.Option("--threads", help="Threads to compute and decode with. [default: one a usable core]")
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
 LabelsOption = Annotated[
     Path | None,

@@ -2,19 +2,27 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facectl_runtime.cli.options import (
+    ChannelsOption,
     DeclaredTypesOption,
     DeviceOption,
     EngineOption,
     JsonOption,
+    LabelsOption,
+    MeanOption,
     ModelArgument,
+    OutputOption,
     QuietOption,
+    ResizeOption,
+    ScaleOption,
+    SizeOption,
+    StdOption,
     ThreadsOption,
     engine_asked,
 )
@@ -23,9 +31,7 @@ from facectl_runtime.errors import ImageError, UsageError, counted, one_line
 if TYPE_CHECKING:
     from facectl_runtime.classifier import Answered
     from facectl_runtime.pipeline import Ahead
-    from facectl_runtime.sources import Source
     from facectl_runtime.video.live import Live
-    from facectl_runtime.video.selection import Selection
 
 
 def predict(
@@ -59,6 +65,14 @@ def predict(
     threads: ThreadsOption = None,
     engine: EngineOption = "auto",
     declared_types: DeclaredTypesOption = False,
+    labels: LabelsOption = None,
+    resize: ResizeOption = None,
+    size: SizeOption = None,
+    scale: ScaleOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    channels: ChannelsOption = None,
+    output: OutputOption = None,
     json: JsonOption = False,
     jsonl: Annotated[bool, typer.Option("--jsonl", help="One JSON object an image, as soon as it is known.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")] = False,
@@ -73,9 +87,10 @@ def predict(
     from facectl_runtime.classifier import classify, read_spec
     from facectl_runtime.cli import INTERRUPTED
     from facectl_runtime.cli.signals import ending
+    from facectl_runtime.description import description_of
     from facectl_runtime.devices import parse_device
     from facectl_runtime.output import FORMATS, About, changes
-    from facectl_runtime.sources import display_name
+    from facectl_runtime.sources import display_name, open_sources
     from facectl_runtime.video.selection import parse_length, parse_selection
 
     chosen = [name for name, asked in (("json", json), ("jsonl", jsonl), ("csv", csv)) if asked]
@@ -83,8 +98,15 @@ def predict(
         raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     selection, patience = parse_selection(every, start, end), parse_length("--timeout", timeout)
-    spec = read_spec(model)
-    found, streams = _sources(source, exclude or [], selection, retries, patience, quiet)
+    spec = read_spec(model, description_of(labels, resize, size, scale, mean, std, channels, output))
+
+    def say(message: str) -> None:
+        if not quiet:
+            print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
+
+    found, streams = open_sources(
+        source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
+    )
     started = time.perf_counter()
     opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams))
     count = _Count(rows, streams)
@@ -111,34 +133,6 @@ def _counts(stream: "Live") -> str:
     again = f"; connected again {counted(one.reconnected, 'time')}" if one.reconnected else ""
     frames = f"{counted(one.seen, 'frame')} seen, {one.answered:,} answered, {one.dropped:,} dropped"
     return f"{one.source}: {frames}{age}{again}"
-
-
-def _sources(
-    words: Sequence[str],
-    exclude: Sequence[str],
-    selection: "Selection",
-    retries: int | None,
-    timeout: float,
-    quiet: bool,
-) -> "tuple[Iterable[Source], list[Live]]":
-    """Give the sources that words name, and the live ones behind them."""
-    from facectl_runtime.sources import expand, is_live
-
-    live = [word for word in words if is_live(word)]
-    if not live:
-        return expand(words, exclude, selection), []
-    if len(live) < len(words):
-        other = next(word for word in words if word not in live)
-        raise UsageError(f"{live[0]} has no end, so {other} would never be reached; give live sources alone")
-    from facectl_runtime.video.connect import live_sources
-    from facectl_runtime.video.live import newest
-
-    def say(message: str) -> None:
-        if not quiet:
-            print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
-
-    streams = live_sources(words, selection, retries=retries, timeout=timeout, say=say)
-    return newest(streams), streams
 
 
 class _Count:

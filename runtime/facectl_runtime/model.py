@@ -1,0 +1,132 @@
+"""The Python interface: a model in memory, and what it says of pictures."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from facectl_runtime import image
+from facectl_runtime.classifier import BATCH, Row, answered, loader, read_spec
+from facectl_runtime.description import Description
+from facectl_runtime.devices import Device
+from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.pipeline import Decoded, decode_ahead
+from facectl_runtime.sources import Source, display_name, open_sources
+from facectl_runtime.spec import ModelSpec
+from facectl_runtime.video.selection import parse_selection
+
+Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+"""The path of an image file, what is in one, a Pillow image, or uint8 RGB, height × width × 3."""
+
+
+class Model:
+    """A model that is ready to answer; `facectl_runtime.load` gives one. Threads may share it."""
+
+    def __init__(self, path: Path, device: Device, description: Description | None = None) -> None:
+        """Open a model. Raises as `facectl_runtime.load` does."""
+        self._device = device
+        self.spec: ModelSpec = read_spec(path, description)
+        """What the file says of itself: labels, input, accuracy, where it comes from."""
+        self._engine: Engine = format_of(path).open(path, self.spec, device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the outputs."""
+        return self.spec.labels
+
+    @property
+    def engine(self) -> str:
+        """What computes the answers, such as `onnxruntime 1.31.1`."""
+        return self._engine.name
+
+    @property
+    def device(self) -> str:
+        """The device used: `cpu` or `cuda:N`."""
+        return self._engine.device
+
+    def predict(self, images: Picture | Iterable[Picture], *, topk: int = 1) -> list[Row]:
+        """Name what is in pictures: one picture, several, or an array uint8 N × height × width × 3.
+
+        Gives a row for each, in their order, with its `topk` likeliest labels. Raises `ImageError` for the first that
+        cannot be read; `stream` goes on and gives a row with an error.
+        """
+        sources = [_source(number, one) for number, one in enumerate(_several(images))]
+        rows = [row for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk))]
+        for row in rows:
+            if row.error is not None:
+                raise ImageError(f"{row.source}: {row.error}")
+        return rows
+
+    def stream(
+        self,
+        *words: str | Path,
+        topk: int = 1,
+        every: str | None = None,
+        exclude: Iterable[str] = (),
+        retries: int | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Row]:
+        """Name what is in files, folders, globs, videos, or what cameras and streams see: `facectl predict`'s words.
+
+        Rows come as they are known; what cannot be read gives one with an error. Of a camera or a stream the newest
+        frame is answered whenever a row is asked for, and the rows have no end; `retries` says how often it is tried to
+        find a lost one again, None for ever, and `say` is told what is lost and found. `every` is `0.5s`, or `10` for
+        one frame in ten. Raises `UsageError`, and `MissingExtraError` where PyAV is needed and not here.
+        """
+        selection, number = parse_selection(every, None, None), _counted(topk)
+        texts = [str(word) for word in words]
+        found, streams = open_sources(texts, exclude=list(exclude), selection=selection, retries=retries, say=say)
+        batch, room = (1, 1) if streams else (BATCH, None)
+        workers = room or self._device.cores
+        decoded = decode_ahead(found, loader(self.spec.input), batch, eager=True, workers=workers, room=room)
+        try:
+            for _, row in answered(decoded, self._engine, self.spec, number):
+                yield row
+        finally:
+            decoded.close()
+            for stream in streams:
+                stream.close()
+
+    def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
+        """Decode what was given: one in this thread, several on every core."""
+        load = loader(self.spec.input)
+        if len(sources) > 1:
+            return decode_ahead(sources, load, BATCH, eager=False, workers=self._device.cores)
+        try:
+            return [[(source, load(source)) for source in sources]]
+        except ImageError as error:
+            return [[(sources[0], error)]]
+
+
+def _several(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
+    single = isinstance(images, str | Path | bytes | Image.Image) or (
+        isinstance(images, np.ndarray) and images.ndim < 4
+    )
+    return [images] if single else images  # type: ignore[list-item,return-value]  # what mypy cannot tell by ndim
+
+
+def _source(number: int, given: Any) -> Source:
+    """Make a source of a picture. Raises `TypeError` for what is none."""
+    name = f"images[{number}]"
+    if isinstance(given, str | Path):
+        return Source(display_name(given), Path(given))
+    if isinstance(given, bytes):
+        return Source(name, given)
+    if isinstance(given, Image.Image):
+        return Source(name, partial(image.to_rgb, given))
+    if isinstance(given, np.ndarray):
+        return Source(name, lambda: given)
+    raise TypeError(
+        f"{name} is of type {type(given).__name__}; give a path, bytes, a Pillow image, or uint8 RGB height × width × 3"
+    )
+
+
+def _counted(topk: int) -> int:
+    if topk < 1:
+        raise UsageError(f"topk is {topk}; use 1 or more")
+    return topk
