@@ -117,7 +117,7 @@ def test_where_the_system_does_not_say_nothing_is_told_of_others(tmp_path, monke
 
 def made(**changes):
     one = Measured("a/x.onnx", "fp32", "e 1.0", "cpu", 5, None, Times(1, 2, 9), 1.0, 0.02, (), None, None)
-    found = Benchmark("auto", "machine", 1.0, 0.01, None, {}, (one, msgspec.structs.replace(one, model="b/y.onnx")))
+    found = Benchmark("auto", 2, "machine", 1.0, 0.01, None, {}, (one, msgspec.structs.replace(one, model="b/y.onnx")))
     return msgspec.structs.replace(found, **changes)
 
 

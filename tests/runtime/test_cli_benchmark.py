@@ -43,10 +43,10 @@ def swapped(tmp_path, colours):
 
 def test_json_holds_what_is_promised(model, swapped, classes, facectl, monkeypatch):
     monkeypatch.setattr(process, "PROCESSES", 1)
-    ran = facectl("benchmark", model, swapped, "--data", classes, "--json", *FAST)
+    ran = facectl("benchmark", model, swapped, "--data", classes, "--threads", 1, "--json", *FAST)
     assert ran.code == 0, ran.err
     found = ran.json()
-    assert found["device_requested"] == "auto"
+    assert (found["device_requested"], found["threads"]) == ("auto", 1)
     assert found["data"] == f"all images of {classes}"
     assert found["unreadable"] == {}
     assert found["busy_elsewhere"] is None or 0 <= found["busy_elsewhere"] <= 1

@@ -59,6 +59,8 @@ class Benchmark(msgspec.Struct, frozen=True):
     """What `facectl benchmark --json` prints."""
 
     device_requested: str
+    threads: int
+    """That each engine computes with on the processor."""
     machine: str
     """Processor architecture, system and cores."""
     seconds: float
@@ -105,7 +107,7 @@ def benchmark(
     )
     machine = f"{platform.machine()}, {platform.system()}, {usable_cores()} cores"
     what = chosen.what if chosen else None
-    return Benchmark(str(asked), machine, perf_counter() - begun, busy, what, unreadable, models)
+    return Benchmark(str(asked), asked.cores, machine, perf_counter() - begun, busy, what, unreadable, models)
 
 
 def _qualities(

@@ -73,8 +73,8 @@ def _summed_up(took: Sequence[tuple[float, int]]) -> Process:
 
 def _process(model: Path, image: Path, device: Device) -> tuple[float, int]:
     """Give the seconds that one process took, and its peak memory in bytes, or 0. Raises `ModelError`."""
-    predict = ["predict", "--json", "--quiet", "--device", str(device), "--", str(model), str(image)]
-    command = [sys.executable, "-m", "facectl_runtime", *predict]
+    options = ["--json", "--quiet", "--device", str(device), "--threads", str(device.cores)]
+    command = [sys.executable, "-m", "facectl_runtime", "predict", *options, "--", str(model), str(image)]
     done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
+from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption, ThreadsOption
 from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line
 
 _MOST_BATCH, _MOST_SECONDS = 1024, 3600
@@ -27,6 +27,7 @@ def benchmark(
         float, typer.Option(help="For each model's latency, and again for its throughput; longer where it is slow.")
     ] = 3.0,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="A picture to write, .png or .svg.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the picture that is there.")] = False,
     json: JsonOption = False,
@@ -46,7 +47,7 @@ def benchmark(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.labelled import choose_images, learnt
 
-    batches, asked = _batches(batch), parse_device(device)
+    batches, asked = _batches(batch), parse_device(device, threads)
     if not 0 < seconds <= _MOST_SECONDS:
         raise UsageError(f"--seconds {seconds:g}: give more than 0 and at most {_MOST_SECONDS}")
     if plot:
@@ -68,7 +69,8 @@ def benchmark(
         print(line, file=sys.stderr)
     if not quiet:
         measured_on = f"{found.data}; " if found.data else ""
-        print(f"{measured_on}{found.machine}; {found.seconds:.0f} s (device asked for: {asked})", file=sys.stderr)
+        on = f"{found.machine}, {counted(found.threads, 'thread')} (device asked for: {asked})"
+        print(f"{measured_on}{on}; {found.seconds:.0f} s", file=sys.stderr)
     typer.echo(msgspec.json.encode(found).decode() if json else text(found))
     if found.unreadable and not json:
         typer.echo("\n" + left_out_line(found.unreadable))
