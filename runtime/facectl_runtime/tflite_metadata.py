@@ -69,8 +69,9 @@ def weights(path: Path) -> dict[str, int]:
             for at in _tables(data, _follow(data, graph), _TENSORS):
                 typed, numbered = (_field(data, _follow(data, at), field) for field in (_TYPE, _TENSOR_BUFFER))
                 content = _content(data, buffers, _number(data, numbered, 4) if numbered else 0)
-                found[_TYPES.get(_number(data, typed, 1) if typed else 0, "other")] += content[1] - content[0]
-    return dict(found)
+                kind = _TYPES.get(_number(data, typed, 1) if typed else 0, "other")
+                found[kind] += content[1] - content[0]
+    return dict(+found)  # without types of 0 bytes
 
 
 def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:

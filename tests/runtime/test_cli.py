@@ -325,7 +325,7 @@ def test_what_is_no_model(refuse, tmp_path, paint):
 
 
 def test_a_model_without_a_spec(refuse, colours, tmp_path):
-    said = refuse(colours.save(tmp_path / "bare.onnx", None))
+    said = refuse(colours.save(tmp_path / "bare.onnx", None), ["predict", "evaluate", "verify"])
     assert "bare.onnx: it carries no facectl.spec" in said
 
 

@@ -13,6 +13,7 @@ from facectl_runtime import spec as contract
 from facectl_runtime.errors import ModelError
 from facectl_runtime.spec import (
     GOLDEN_BYTES,
+    Adapter,
     CenterCrop,
     FaceAlign,
     Golden,
@@ -55,6 +56,11 @@ EMBEDDER = ModelSpec(
     embedding_id="triplet/embedding",
     threshold=Threshold(-0.2, "cosine", 0.001, 6000, 0.02, 300),
 )
+FOREIGN = msgspec.structs.replace(
+    CLASSIFIER,
+    adapter=Adapter("nchw", "bgr", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "logits"),
+    provenance=msgspec.structs.replace(PROVENANCE, data_fingerprint=None),
+)
 FACE = {"kind": "face_align", "landmarks": [[0, 0]] * 5}
 
 
@@ -94,7 +100,7 @@ def refused(tree: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("spec", [CLASSIFIER, EMBEDDER], ids=["classifier", "embedder"])
+@pytest.mark.parametrize("spec", [CLASSIFIER, EMBEDDER, FOREIGN], ids=["classifier", "embedder", "foreign"])
 def test_what_is_written_is_read_back(spec):
     text = encode(spec)
     assert "\n" not in text
@@ -165,6 +171,46 @@ def test_a_wrong_value_is_refused(path, value):
 )
 def test_a_wrong_value_in_an_embedder_is_refused(path, value):
     refused(changed(path, value, EMBEDDER))
+
+
+WRONG_ADAPTERS = [
+    *(("layout", value) for value in ("chwn", None)),
+    *(("channels", value) for value in ("rgba", "RGB", None)),
+    *(("scale", value) for value in (0, -1, "255", None)),
+    *(("mean", value) for value in (0.5, [0.5], [0.5] * 4, ["a", 0, 0], None)),
+    *(("std", value) for value in (1, [1, 1], [1, 1, 0], [1, 1, -1], None)),
+    *(("output", value) for value in ("auto", "embedding", None)),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG_ADAPTERS)
+def test_a_wrong_value_in_an_adapter_is_refused(key, value):
+    refused(changed(f"adapter.{key}", value, FOREIGN))
+
+
+def test_an_adapter_is_whole_and_has_nothing_else():
+    for key in plain(FOREIGN)["adapter"]:
+        tree = plain(FOREIGN)
+        del tree["adapter"][key]
+        assert key in refused(tree)
+    assert "surplus" in refused(changed("adapter.surplus", 1, FOREIGN))
+
+
+def test_only_a_classifier_of_others_has_an_adapter_and_no_fingerprint():
+    adapter = plain(FOREIGN)["adapter"]
+    assert "an adapter belongs to a model whose task is classify" in refused(changed("adapter", adapter, EMBEDDER))
+    assert "data_fingerprint" in refused(changed("provenance.data_fingerprint", None))
+    for infinite in ({"scale": float("inf")}, {"mean": (0.0, float("nan"), 0.0)}, {"std": (1.0, 1.0, float("inf"))}):
+        with pytest.raises(ValueError, match="not finite"):
+            msgspec.structs.replace(FOREIGN.adapter, **infinite)
+
+
+def test_a_spec_without_an_adapter_has_no_such_key():
+    """Files that were exported before there were adapters, and the readers of that time, know none."""
+    assert "adapter" not in plain()
+    assert "adapter" not in summary(CLASSIFIER)
+    assert summary(FOREIGN)["adapter"]["layout"] == "nchw"
+    assert decode(sealed(changed("adapter", None)), "zoo.onnx") == CLASSIFIER
 
 
 @pytest.mark.parametrize("value", ["1e400", "NaN", "Infinity"])

@@ -113,7 +113,9 @@ def _table(path: Path, takes: Tensor, adapter: Adapter) -> Values:
     values = (_LEVELS / adapter.scale - mean) / std
     if takes.step:
         limits = np.iinfo(takes.dtype)
-        values = np.clip(np.rint(values / takes.step) + takes.zero, limits.min, limits.max)
+        # In float32 and halves to even, as XNNPACK does: pixels of -1 to 1 in 256 steps are all halves.
+        steps = np.rint(values.astype(np.float32) * (1 / np.float32(takes.step)))
+        values = np.clip(steps + takes.zero, limits.min, limits.max)
     elif takes.dtype == "uint8" and not (values == _LEVELS).all():
         raise ModelError(f"{path}: its graph takes pixels as they are, and its spec says otherwise; describe it anew")
     table: Values = values.astype(takes.dtype)
