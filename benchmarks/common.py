@@ -9,13 +9,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "results"
 FACECTL = str(Path(sys.executable).with_name("facectl"))
+
+
+class Measured(NamedTuple):
+    """One whole process: what it printed, the seconds it took, its largest resident size in MB."""
+
+    printed: str
+    seconds: float
+    peak_mb: float
 
 
 def test_data(name: str) -> Path:
@@ -44,6 +52,37 @@ def near_duplicates(folder: Path) -> list[list[str]]:
         for finding in json.loads(done.stdout)["findings"]
         if finding["kind"] in ("duplicate", "near-duplicate", "conflict")
     ]
+
+
+def printed(command: Sequence[object], *, env: Mapping[str, str] | None = None, allowed: tuple[int, ...] = (0,)) -> str:
+    """Run a command and give what it prints; ends with its last line of stderr at an exit code not allowed."""
+    words = [str(word) for word in command]
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    if done.returncode not in allowed:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        sys.exit(f"{' '.join(words)}: exit code {done.returncode}: {said[-1]}")
+    return done.stdout
+
+
+def measured(
+    command: Sequence[object], *, env: Mapping[str, str] | None = None, allowed: tuple[int, ...] = (0,)
+) -> Measured:
+    """Run a command as `printed` does, and measure it."""
+    launched = [sys.executable, ROOT / "benchmarks" / "launch.py", *command]
+    *lines, seconds, kib = printed(launched, env=env, allowed=allowed).splitlines()
+    return Measured("\n".join(lines).strip(), float(seconds), int(kib) * 1024 / 1e6)
+
+
+def pip(*arguments: object) -> None:
+    """Run this Python's pip; ends where it fails."""
+    words = [sys.executable, "-m", "pip", "--quiet", *map(str, arguments)]
+    if subprocess.run(words).returncode:
+        sys.exit(f"pip {' '.join(map(str, arguments))}: failed")
+
+
+def size_mb(folder: Path) -> float:
+    """Give the size of what is below a folder, less bytecode, in MB."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and file.suffix != ".pyc") / 1e6
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
