@@ -21,7 +21,7 @@ from facectl_runtime.errors import FacectlError, one_line
 from facectl_runtime.handed_in import EntryPoint, entry_points
 
 INTERRUPTED = 130
-OWN = ("predict", "evaluate", "verify", "inspect", "doctor")
+OWN = ("predict", "evaluate", "verify", "benchmark", "inspect", "doctor")
 
 
 class _OnDemand(TyperGroup):

@@ -1,6 +1,6 @@
 """Graphs as ONNX Runtime optimized them for this processor, kept between runs: optimizing is most of a model's start.
 
-Each is a file below `graphs` in facectl's own folder: the ONNX graph that ONNX Runtime saved, and four bytes with its
+Each is a file below `graphs` in facectl's own folder: the ONNX model that ONNX Runtime saved, and a field with its
 CRC-32. Its name is the SHA-256 over all that the graph depends on, so that none is ever out of date.
 """
 
@@ -11,14 +11,15 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from facectl_runtime.home import home
 
 _LAYOUT = "1"  # of these files
 _LARGEST = 1 << 30  # bytes of a model whose graph is kept
 _MOST_FILES, _MOST_BYTES = 64, 4 << 30
-_CRC = 4  # bytes
+_CRC_FIELD = b"\x7d"  # number 15, of 32 bits, which ONNX's ModelProto has not: the file is a model with it as well
+_CRC_LENGTH = len(_CRC_FIELD) + 4
 _EXTERNAL = b"\x0a\x08location"  # the key of ONNX's external_data that no entry of it lacks
 _PROCESSOR = (
     *("vendor_id", "model name", "flags"),  # x86
@@ -38,9 +39,11 @@ def session(runtime: Any, path: Path, digest: str | None, build: Build) -> Any:
     place = _place(runtime, path, digest)
     if place is None:
         return build(path)
-    if graph := _kept(place):
+    if _is_whole(place):
+        with suppress(OSError):
+            os.utime(place)  # used last
         with suppress(Exception):  # ONNX Runtime's own classes share no base but Exception
-            return build(graph, graph_optimization_level=runtime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+            return build(place, graph_optimization_level=runtime.GraphOptimizationLevel.ORT_DISABLE_ALL)
     try:
         return _build_and_keep(path, place, build)
     except Exception:  # of a full disk, a folder that may not be written, a graph that cannot be saved; or of the model
@@ -87,19 +90,26 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _kept(place: Path) -> bytes | None:
-    """Read a graph, and mark it as used; None where there is none, or a damaged one."""
+def _is_whole(place: Path) -> bool:
+    """Tell whether a graph is there, byte by byte as it was written."""
     try:
         with place.open("rb") as file:
-            graph = file.read(max(0, os.fstat(file.fileno()).st_size - _CRC))
-            crc = file.read()
+            size = file.seek(0, os.SEEK_END) - _CRC_LENGTH
+            if size <= 0:
+                return False
+            file.seek(size)
+            return file.read() == _crc(file, size)
     except OSError:
-        return None
-    if zlib.crc32(graph).to_bytes(_CRC) != crc:
-        return None
-    with suppress(OSError):
-        os.utime(place)
-    return graph
+        return False
+
+
+def _crc(file: BinaryIO, size: int) -> bytes:
+    """Give the field with the CRC-32 of a file's first `size` bytes.
+
+    A SHA-256 would take up to three times as long, which is most of what a kept graph spares.
+    """
+    with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
+        return _CRC_FIELD + zlib.crc32(data).to_bytes(4, "little")
 
 
 def _build_and_keep(path: Path, place: Path, build: Build) -> Any:
@@ -112,10 +122,8 @@ def _build_and_keep(path: Path, place: Path, build: Build) -> Any:
         found = build(path, optimized_model_filepath=str(file))
         with suppress(OSError):
             with file.open("r+b") as stream:
-                crc = 0
-                while part := stream.read(1 << 20):
-                    crc = zlib.crc32(part, crc)
-                stream.write(crc.to_bytes(_CRC))
+                crc = _crc(stream, stream.seek(0, os.SEEK_END))
+                stream.write(crc)
             file.replace(place)
             _bound(place)
     return found
