@@ -57,6 +57,9 @@ class Names:
         self._taken.add(name.casefold())
         return name
 
+    def __contains__(self, name: str) -> bool:
+        return name.casefold() in self._taken
+
 
 def _cut(stem: str) -> str:
     return stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")

@@ -1,0 +1,150 @@
+"""Answers drawn on what was answered: a picture, a video, or a folder of them; each is there whole or not at all."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path, PurePath
+
+from PIL import Image
+
+from facectl_runtime.classifier import Answered, Row
+from facectl_runtime.draw.picture import draw_answer
+from facectl_runtime.draw.video import VIDEOS, VideoWriter
+from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.files import scratch_beside
+from facectl_runtime.names import Names, file_stem
+from facectl_runtime.picture import picture_of
+from facectl_runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from facectl_runtime.video.frames import pyav
+
+PICTURES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+"""Suffixes of the pictures that can be written, and Pillow's names for them."""
+_QUALITY = 92  # of JPEG and WebP
+
+
+def drawn(answered: Iterable[Answered], drawing: "Drawing") -> Iterator[Answered]:
+    """Pass answers on, and draw each; what was begun is finished when the iteration ends, is closed, or fails.
+
+    Raises `UsageError` and `MissingExtraError`.
+    """
+    try:
+        for source, row in answered:
+            drawing.add(source, row)
+            yield source, row
+    finally:
+        drawing.close()
+
+
+class Drawing:
+    """Where answers are drawn: a picture of one image, the frames of one video or camera, or a folder for all."""
+
+    def __init__(self, out: Path, *, force: bool = False) -> None:
+        """Prepare to draw into `out`, which is a folder unless its suffix is of a picture or a video.
+
+        `force` replaces what is there; in a folder, files of the same names. Raises `UsageError` where `out` is there
+        already or cannot be written, and `MissingExtraError` for a video without PyAV.
+        """
+        suffix = out.suffix.lower()
+        if suffix in (IMAGE_SUFFIXES | VIDEO_SUFFIXES) - PICTURES.keys() - VIDEOS.keys():
+            kinds = ", ".join((*PICTURES, *VIDEOS))
+            raise UsageError(f"--draw {out}: {suffix} is not written; give a folder, or a name that ends in {kinds}")
+        self._out, self._suffix = out, suffix if suffix in PICTURES | VIDEOS else ""
+        _check(out, is_folder=not self._suffix, force=force)
+        if self._suffix in VIDEOS:
+            pyav(f"--draw {out}: a video")
+        with scratch_beside(out if self._suffix else out / "new"):
+            pass  # it can be written
+        self._taken: str | None = None
+        self._names = Names()
+        self._file: tuple[str, VideoWriter] | None = None
+        self._live: dict[str, VideoWriter] = {}
+
+    def add(self, source: Source, row: Row) -> None:
+        """Draw an answer; one whose picture cannot be read is passed over. Raises `UsageError`, `MissingExtraError`."""
+        try:
+            picture = draw_answer(picture_of(source), row)
+        except ImageError:
+            return
+        if source.time is not None:
+            self._of_file(source, source.time, picture.size).write(picture, source.time)
+        elif source.arrived is not None:
+            if source.name not in self._live:
+                self._live[source.name] = VideoWriter(self._target(source, ".mp4"), picture.size)
+            self._live[source.name].write(picture, source.arrived)
+        else:
+            _write(picture, self._target(source, ".png" if _is_png(source) else ".jpg"))
+
+    def close(self) -> None:
+        """Finish every video that was begun. Raises `UsageError`."""
+        videos = list(self._live.values()) + ([self._file[1]] if self._file else [])
+        self._live, self._file = {}, None
+        with ExitStack() as stack:  # each is finished, whatever befalls another
+            for video in videos:
+                stack.callback(video.close)
+
+    def _of_file(self, source: Source, seconds: float, size: tuple[int, int]) -> VideoWriter:
+        """Give the video that a frame of a file belongs to; another begins where the file or the time says so."""
+        if self._file is not None:
+            name, video = self._file
+            if name == source.name and video.last is not None and seconds > video.last:
+                return video
+            self._file = None
+            video.close()
+        video = VideoWriter(self._target(source, ".mp4"), size)
+        self._file = source.name, video
+        return video
+
+    def _target(self, source: Source, suffix: str) -> Path:
+        """Give the file that a source is drawn into, in a folder one that ends in `suffix`. Raises `UsageError`."""
+        if source.arrived is None and Path(source.name).resolve().is_relative_to(self._out.resolve()):
+            raise UsageError(f"--draw {self._out}: {source.name} is there, and stays as it is; give another place")
+        if not self._suffix:
+            return self._out / self._name(source, suffix)
+        if (suffix in VIDEOS) != (self._suffix in VIDEOS):
+            what, kind = ("a video", ".mp4") if suffix in VIDEOS else ("a picture", ".jpg")
+            raise UsageError(
+                f"--draw {self._out}: {source.name} is {what}; give a name that ends in {kind}, or a folder"
+            )
+        if self._taken is not None:
+            raise UsageError(f"--draw {self._out}: holds {self._taken}, and {source.name} comes too; give a folder")
+        self._taken = source.name
+        return self._out
+
+    def _name(self, source: Source, suffix: str) -> str:
+        """Name a file as its source is named; where that is taken, with the source's folder before it, or a number."""
+        path = PurePath(source.name)
+        stem = file_stem(source.name if source.arrived is not None else path.stem)
+        if f"{stem}{suffix}" in self._names and source.arrived is None and path.parent.name:
+            stem = file_stem(f"{path.parent.name}-{stem}")
+        return self._names.give(stem, suffix)
+
+
+def _check(out: Path, *, is_folder: bool, force: bool) -> None:
+    """Refuse a place where something else stands, before any work. Raises `UsageError`."""
+    if is_folder:
+        if out.exists() and not out.is_dir():
+            raise UsageError(f"--draw {out}: a file stands there; give a folder, or a name that ends in .jpg or .mp4")
+        if not force and out.is_dir() and any(out.iterdir()):
+            raise UsageError(f"--draw {out}: already there; give another folder, or --force to draw into this one")
+    elif out.is_dir():
+        raise UsageError(f"--draw {out}: a folder; give the name of a file, or of a folder without {out.suffix}")
+    elif out.exists() and not force:
+        raise UsageError(f"--draw {out}: already there; give another name, or --force to replace it")
+
+
+def _is_png(source: Source) -> bool:
+    if isinstance(source.data, bytes):
+        return source.data.startswith(b"\x89PNG")
+    return isinstance(source.data, Path) and source.data.suffix.lower() == ".png"
+
+
+def _write(picture: Image.Image, target: Path) -> None:
+    """Write a picture beside, then rename it. Raises `UsageError`."""
+    kind = PICTURES[target.suffix.lower()]
+    options = {"compress_level": 3} if kind == "PNG" else {"quality": _QUALITY, "subsampling": 0}
+    with scratch_beside(target) as scratch:
+        try:
+            picture.save(scratch / target.name, kind, **options)
+            (scratch / target.name).replace(target)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise UsageError(f"--draw {target}: cannot be written ({why}); give another place") from error
