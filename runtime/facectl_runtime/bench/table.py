@@ -37,7 +37,7 @@ def doubts(found: Benchmark) -> list[str]:
     if worst >= UNSTEADY:
         said.append(
             f"the machine was not steady: the middle half of the turns of {name} spans {worst:.0%} of their median; "
-            "the ratios hold better than the times"
+            "end other programs, or give more --seconds"
         )
     if found.busy_elsewhere is not None and found.busy_elsewhere >= BUSY:
         said.append(

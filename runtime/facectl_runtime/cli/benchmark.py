@@ -61,10 +61,6 @@ def benchmark(
             n = counted(len(chosen.images), "image")
             print(f"{path}: {known:,} of {n} are of its own train and val parts: they flatter it", file=sys.stderr)
     found = benchmark(opened, chosen, batches, seconds, asked, quiet)
-    if plot:
-        from facectl_runtime.bench.plot import write_plot
-
-        write_plot(plot, found)
     for line in doubts(found):
         print(line, file=sys.stderr)
     if not quiet:
@@ -74,6 +70,10 @@ def benchmark(
     typer.echo(msgspec.json.encode(found).decode() if json else text(found))
     if found.unreadable and not json:
         typer.echo("\n" + left_out_line(found.unreadable))
+    if plot:  # last: what was measured is not lost with it
+        from facectl_runtime.bench.plot import write_plot
+
+        write_plot(plot, found)
     return ImageError.exit_code if found.unreadable else 0
 
 
