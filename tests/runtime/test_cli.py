@@ -448,7 +448,7 @@ def test_nothing_on_stdin_is_no_row_and_no_error(model, spawn):
 
 def test_nothing_is_left_on_the_disk(model, colours, spawn, tmp_path):
     """ONNX Runtime would leave a file in TMPDIR and an identifier in the cache where its telemetry is on."""
-    places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "FACECTL_HOME")}
+    places = {name: str(tmp_path) for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     ran = spawn("predict", model, "-", stdin=colours.png("green"), cwd=tmp_path, env={**environment, **places})
     assert ran.code == 0

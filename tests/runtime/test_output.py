@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from facectl_runtime.classifier import Ranked, Row
 from facectl_runtime.engines import Engine
 from facectl_runtime.errors import one_line
-from facectl_runtime.output import FORMATS, About, columns
+from facectl_runtime.output import FORMATS, About, changes, clock, columns
+from facectl_runtime.sources import Source
+from facectl_runtime.video.live import Live
+from facectl_runtime.video.selection import ALL
 
 ODD_NAMES = [
     "two words.png",
@@ -23,15 +27,21 @@ ODD_NAMES = [
 COMMON = {"model": "zoo, 1.onnx", "engine": "test 1", "device": "cpu", "device_requested": "auto"}
 
 
-def answer(source, *ranked):
+def answer(source, *ranked, **where):
     top = tuple(Ranked(*pair) for pair in ranked)
-    return Row(source, top[0].label, top[0].probability, top)
+    return Row(source, label=top[0].label, probability=top[0].probability, top=top, **where)
 
 
 ROWS = [
     answer("a.png", ("red", 0.9), ("green", 0.08)),
     Row("b.png", error='is not an image: it begins with b"x"'),
-    Row("c.png", "unknown", 0.4, (Ranked("blue", 0.4), Ranked("red", 0.3))),
+    Row("c.png", label="unknown", probability=0.4, top=(Ranked("blue", 0.4), Ranked("red", 0.3))),
+]
+FRAMES = [
+    answer("v.mp4", ("red", 0.9), frame=0, time=0.0),
+    answer("v.mp4", ("blue", 0.8), time=3723.5),
+    answer("rtsp://cam/1", ("green", 0.7), frame=41, at="2026-01-02T03:04:05.678Z", age=0.0421),
+    Row("v.mp4", error="breaks off at 1.0 s of 2.0 s"),
 ]
 
 
@@ -82,28 +92,80 @@ def test_jsonl_is_an_object_a_line_that_stands_alone(about):
 
 def test_csv_has_a_header_and_rows_of_its_width(about):
     header, *rows = csv.reader(io.StringIO(written("csv", ROWS, about)))
-    assert header == ["source", "label", "probability", "label_2", "probability_2", "error", *COMMON]
+    k_columns = ["label_2", "probability_2"]
+    assert header == ["source", "frame", "time", "at", "label", "probability", *k_columns, "age", "error", *COMMON]
     assert rows == [
-        ["a.png", "red", "0.9", "green", "0.08", "", *COMMON.values()],
-        ["b.png", "", "", "", "", 'is not an image: it begins with b"x"', *COMMON.values()],
-        ["c.png", "unknown", "0.4", "red", "0.3", "", *COMMON.values()],
+        ["a.png", "", "", "", "red", "0.9", "green", "0.08", "", "", *COMMON.values()],
+        ["b.png", *[""] * 8, 'is not an image: it begins with b"x"', *COMMON.values()],
+        ["c.png", "", "", "", "unknown", "0.4", "red", "0.3", "", "", *COMMON.values()],
     ]
+
+
+def test_frames_say_which_they_are_and_when(about):
+    one, later, live, error = msgspec.json.decode(written("json", FRAMES, about))["results"]
+    assert (one["frame"], one["time"]) == (0, 0.0)
+    assert "frame" not in later
+    assert later["time"] == 3723.5
+    assert (live["frame"], live["at"], live["age"]) == (41, "2026-01-02T03:04:05.678Z", 0.0421)
+    assert error == {"source": "v.mp4", "error": "breaks off at 1.0 s of 2.0 s"}
+    found = csv.DictReader(io.StringIO(written("csv", FRAMES, about)))
+    assert [(row["frame"], row["time"], row["at"], row["age"]) for row in found] == [
+        ("0", "0.0", "", ""),
+        ("", "3723.5", "", ""),
+        ("41", "", "2026-01-02T03:04:05.678Z", "0.0421"),
+        ("", "", "", ""),
+    ]
+    assert [line.split()[2:] for line in written("table", FRAMES, about).splitlines()[:3]] == [
+        ["v.mp4", "0:00.000"],
+        ["v.mp4", "1:02:03.500"],
+        ["rtsp://cam/1", "03:04:05.678", "42", "ms"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0:00.000"), (0.0334, "0:00.033"), (59.9996, "1:00.000"), (3599.9999, "1:00:00.000"), (36000, "10:00:00.000")],
+)
+def test_times_are_rounded_as_a_whole(seconds, said):
+    assert clock(seconds) == said
+
+
+def test_json_ends_with_the_counts_of_live_sources(about):
+    live = Live("cam", lambda: None, selection=ALL)
+    live.seen = 5
+    for age in (0.3, 0.1, 0.2):
+        live.has_answered(age)
+    about = replace(about, streams=[live])
+    assert msgspec.json.decode(written("json", [], about))["streams"] == [
+        {
+            "source": "cam",
+            "seen": 5,
+            "answered": 3,
+            "dropped": 2,
+            "reconnected": 0,
+            "age_median": 0.2,
+            "age_p95": 0.3,
+        }
+    ]
+
+
+def test_changes_passes_on_what_is_new_of_each_source_and_every_error():
+    words = ["a red", "b red", "a red", "a blue", "b red", "a error", "a blue", "a error", "a red", "b blue"]
+    answered = []
+    for number, (source, label) in enumerate(word.split() for word in words):
+        row = (
+            Row(source, frame=number, error="lost") if label == "error" else answer(source, (label, 0.9), frame=number)
+        )
+        answered.append((Source(source, b""), row))
+    assert [row.frame for _, row in changes(answered)] == [0, 1, 3, 5, 7, 8, 9]
 
 
 def test_csv_has_no_more_columns_than_the_model_has_labels(about):
     many = About(about.model, about.spec, about.engine, "auto", 10**9)
     top = [("red", 0.5), ("green", 0.3), ("blue", 0.2)]
     header, row = csv.reader(io.StringIO(written("csv", [answer("a.png", *top)], many)))
-    assert header[:8] == [
-        "source",
-        "label",
-        "probability",
-        "label_2",
-        "probability_2",
-        "label_3",
-        "probability_3",
-        "error",
-    ]
+    ranked = ["label", "probability", "label_2", "probability_2", "label_3", "probability_3"]
+    assert header[:12] == ["source", "frame", "time", "at", *ranked, "age", "error"]
     assert len(row) == len(header)
 
 
