@@ -103,9 +103,13 @@ def write_copy(path: Path, spec: ModelSpec, out: Path, force: bool) -> ModelSpec
     with path.open("rb") as file:
         source = replace(spec.provenance, weights_sha256=file_digest(file, "sha256").hexdigest())
     golden = record(answering, spec.input, _TOLERANCES[spec.precision], patterns(spec.input))
+    try:
+        whole = replace(spec, golden=golden, provenance=source)
+    except ValueError as error:  # an answer that is not finite
+        raise ModelError(f"{path}: {error}; convert it again, or look at --scale and --std") from error
     with scratch_beside(out) as scratch:
         new = scratch / out.name
-        inside.write_spec(path, new, replace(spec, golden=golden, provenance=source))
+        inside.write_spec(path, new, whole)
         found = replay(new, _CPU)
         if not found.passed:
             raise GateError(f"{out}: not written: the copy misses the answers of {path} by {found.largest:.2g}")

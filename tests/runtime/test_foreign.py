@@ -344,6 +344,16 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is(foreign, l
     assert facectl("verify", there).code == 0
 
 
+def test_answers_to_a_drawn_picture_that_are_no_numbers_are_not_written(foreign, labels, facectl, tmp_path):
+    """An arc cosine of pixels / 135: of noise it is a number, of one of the pictures, which is more blue, it is none."""
+    said = [foreign(ends=("Acos",)), "--labels", labels(), "--scale", 540]
+    assert facectl("inspect", *said).code == 0
+    ran = facectl("inspect", *said, "--write-spec", tmp_path / "copy.onnx")
+    assert ran.code == 4
+    assert "expects a value that is not finite" in ran.error()
+    assert not os.path.lexists(tmp_path / "copy.onnx")
+
+
 def test_weights_beside_the_file_are_not_left_behind(labels, facectl, tmp_path):
     path = tmp_path / "parted.onnx"
     onnx.save(graph(), path, save_as_external_data=True, location="weights.bin", size_threshold=60)
