@@ -345,7 +345,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is(foreign, l
 
 
 def test_answers_to_a_drawn_picture_that_are_no_numbers_are_not_written(foreign, labels, facectl, tmp_path):
-    """An arc cosine of pixels / 135: of noise it is a number, of one of the pictures, which is more blue, it is none."""
+    """An arc cosine of pixels / 135: a number of noise, and none of a picture that is more blue."""
     said = [foreign(ends=("Acos",)), "--labels", labels(), "--scale", 540]
     assert facectl("inspect", *said).code == 0
     ran = facectl("inspect", *said, "--write-spec", tmp_path / "copy.onnx")
