@@ -18,7 +18,7 @@ from facectl_runtime.cgroup import cpu_quota
 from facectl_runtime.devices import affinity, usable_cores
 from facectl_runtime.engines import graph_cache
 from facectl_runtime.home import home
-from facectl_runtime.installed import CPU, GPU, installed, normalized, onnxruntimes, swap
+from facectl_runtime.installed import CPU, GPU, installed, normalized, onnxruntimes, reinstall, swap
 
 _START = "from facectl_runtime.devices import Device; from facectl_runtime.engines.onnx import start; start(Device({}))"
 _CUDA_STARTS = _START.format("'cuda', {}")
@@ -110,8 +110,8 @@ def _extra(extra: str, packages: list[str]) -> Finding:
         return Finding("missing", what, f"no {', '.join(absent)}", cure)
     for name in packages:
         if name in _LIGHT and (why := _fails(_LIGHT[name])):
-            again = f"pip install --force-reinstall --no-deps {name}=={there[name]}"
-            return Finding("broken", what, f"{name} {there[name]} does not start: {why}", again)
+            why = why.partition("; install it again")[0]  # the cure stands beside it
+            return Finding("broken", what, f"{name} {there[name]} does not start: {why}", reinstall(name))
     return Finding("ok", what, ", ".join(f"{name} {there[name]}" for name in packages))
 
 

@@ -38,6 +38,17 @@ def cuda_cure() -> str:
     return f"put {GPU} in its place: {swap('gpu')}"
 
 
+def again() -> str:
+    """Give the commands that install ONNX Runtime anew where it does not start."""
+    there = onnxruntimes()
+    return reinstall(there[0]) if len(there) == 1 else swap("cpu")
+
+
+def reinstall(name: str) -> str:
+    """Give the command that writes the files of an installed package anew."""
+    return f"pip install --force-reinstall --no-deps {name}=={installed()[name]}"
+
+
 def swap(extra: str) -> str:
     """Give the commands that leave what facectl's extra `cpu` or `gpu` brings, and no other ONNX Runtime."""
     there = onnxruntimes()

@@ -179,3 +179,35 @@ def test_without_cuda_the_right_cure_is_named(model, facectl, packages, names, c
     ran = facectl("verify", model, "--device", "cuda")
     assert ran.code == 6
     assert f"{cure}, or use --device cpu" in ran.error()
+
+
+@pytest.fixture
+def without_libraries(monkeypatch):
+    """Make ONNX Runtime one with CUDA whose libraries are missing, of which it tells on stdout."""
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcudnn.so.9: no such file\nSee …"))
+
+
+@pytest.mark.skipif(GPU, reason="this ONNX Runtime has CUDA")
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.usefixtures("without_libraries")
+def test_missing_libraries_are_the_reason_and_no_answer(model, facectl):
+    auto = facectl("verify", model, "--json")
+    assert auto.json()[0]["device"] == "cpu"
+    assert "libcudnn" not in auto.err
+    ran = facectl("verify", model, "--device", "cuda")
+    assert ran.code == 6
+    assert "--device cuda:0: Failed to load libcudnn.so.9: no such file; " in ran.error()
+
+
+@pytest.mark.parametrize("content", ["", "raise ImportError('libstdc++.so.6: version not found')"])
+def test_an_onnxruntime_that_lost_its_files_is_installed_again(model, spawn, tmp_path, content):
+    """Such as one that pip left when it removed the other of the two."""
+    (tmp_path / "onnxruntime").mkdir()
+    (tmp_path / "onnxruntime/__init__.py").write_text(content, encoding="utf-8")
+    ran = spawn("verify", model, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert ran.code == 2
+    assert "onnxruntime is installed but does not start (" in ran.error()
+    assert "install it again: pip " in ran.error()

@@ -16,7 +16,7 @@ from facectl_runtime.engines import graph_cache
 from facectl_runtime.engines.adapter import engine_of
 from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
-from facectl_runtime.installed import cuda_cure
+from facectl_runtime.installed import again, cuda_cure
 from facectl_runtime.onnx_metadata import graph_digest, read_metadata, weights, write_spec
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import ModelSpec
@@ -93,7 +93,7 @@ def _onnxruntime() -> Any:
                 "an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]' or 'facectl[gpu]'"
             ) from error
         why = reason(error)
-    raise MissingExtraError(f"onnxruntime is installed but does not start ({why}); install it again: facectl doctor")
+    raise MissingExtraError(f"onnxruntime is installed but does not start ({why}); install it again: {again()}")
 
 
 def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, digest: str | None = None) -> Any:
@@ -122,6 +122,7 @@ def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, dige
 
 def _preload(runtime: Any) -> str:
     """Load CUDA's libraries, and give the first line of what ONNX Runtime would print, among the answers, of others."""
+    runtime.set_default_logger_severity(4)  # a provider that does not start is said by our own errors, or no matter
     with redirect_stdout(io.StringIO()) as said:
         runtime.preload_dlls()
     return said.getvalue().partition("\n")[0]
