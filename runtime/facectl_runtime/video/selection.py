@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from facectl_runtime.errors import UsageError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)")
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)")
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)", re.ASCII)
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def parse_selection(every: str | None, start: str | None, end: str | None) -> Se
         raise UsageError(f"--end {end} is not after --start {start or 0}; give a later end, or an earlier start")
     if every is None:
         return Selection(first, last)
-    if re.fullmatch(r"[1-9]\d{0,8}", every):
+    if re.fullmatch(r"[1-9][0-9]{0,8}", every):
         return Selection(first, last, every_frames=int(every))
     if (match := _LENGTH.fullmatch(every)) and (seconds := float(match[1]) * _UNITS[match[2]]):
         return Selection(first, last, every_seconds=seconds)
