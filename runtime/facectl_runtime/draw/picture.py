@@ -64,21 +64,21 @@ def _panel(ground: Image.Image, lines: Sequence[_Line], size: int, tall: int) ->
     """Darken a part of a picture and write lines on it."""
     layer = Image.new("RGB", ground.size, _GROUND)
     bars = ImageDraw.Draw(layer)
+    margin, thick = _margin(size), _thick(size)
+    room = ground.width - 2 * margin
     for number, line in enumerate(lines):
-        if line.probability:
-            bottom, margin = (number + 1) * tall, _margin(size)
-            right = margin + round(line.probability * (ground.width - 2 * margin))
-            bars.rectangle((margin, bottom - _thick(size), right, bottom - 1), fill=_BAR)
+        if line.probability and room > 0:
+            bottom = (number + 1) * tall - thick
+            bars.rectangle((margin, bottom - thick, margin + round(line.probability * room), bottom - 1), fill=_BAR)
     panel = Image.blend(ground, layer, _OPACITY)
     draw = ImageDraw.Draw(panel)
     for number, line in enumerate(lines):
-        middle, margin = number * tall + (tall - _thick(size)) / 2, _margin(size)
-        room: float = ground.width - 2 * margin
+        middle, left = number * tall + tall / 2 - thick, float(room)
         if line.probability is not None:
             font, text = fitting(_percent(line), size)
             draw.text((ground.width - margin, middle), text, line.ink, font, "rm")
-            room -= font.getlength(text) + margin
-        font, text = _shortened(line.text, size, room)
+            left -= font.getlength(text) + margin
+        font, text = _shortened(line.text, size, left)
         draw.text((margin, middle), text, line.ink, font, "lm")
     return panel
 
