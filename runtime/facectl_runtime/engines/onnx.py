@@ -121,7 +121,7 @@ def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, dige
 
 
 def _preload(runtime: Any) -> str:
-    """Load CUDA's libraries, and give the first line of what ONNX Runtime would print, among the answers, of others."""
+    """Load CUDA's libraries; give the first line of what ONNX Runtime would print of missing ones among the answers."""
     runtime.set_default_logger_severity(4)  # a provider that does not start is said by our own errors, or no matter
     with redirect_stdout(io.StringIO()) as said:
         runtime.preload_dlls()
