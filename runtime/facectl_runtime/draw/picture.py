@@ -67,15 +67,15 @@ def _panel(ground: Image.Image, lines: Sequence[_Line], size: int, tall: int) ->
     margin, thick = _margin(size), _thick(size)
     room = ground.width - 2 * margin
     for number, line in enumerate(lines):
-        if line.probability and room > 0:
+        if (length := round((line.probability or 0) * room)) > 0:
             bottom = (number + 1) * tall - thick
-            bars.rectangle((margin, bottom - thick, margin + round(line.probability * room), bottom - 1), fill=_BAR)
+            bars.rectangle((margin, bottom - thick, margin + length - 1, bottom - 1), fill=_BAR)
     panel = Image.blend(ground, layer, _OPACITY)
     draw = ImageDraw.Draw(panel)
     for number, line in enumerate(lines):
         middle, left = number * tall + tall / 2 - thick, float(room)
         if line.probability is not None:
-            font, text = fitting(_percent(line), size)
+            font, text = fitting(_percent(line, decimals=int(ground.width >= size * _WIDTH)), size)
             draw.text((ground.width - margin, middle), text, line.ink, font, "rm")
             left -= font.getlength(text) + margin
         font, text = _shortened(line.text, size, left)
@@ -102,8 +102,8 @@ def _thick(size: int) -> int:
     return max(2, round(size * _THICK))
 
 
-def _percent(line: _Line) -> str:
-    return f"{line.probability:.0%}"
+def _percent(line: _Line, decimals: int = 1) -> str:
+    return f"{line.probability:.{decimals}%}"
 
 
 def _shortened(text: str, size: int, room: float) -> tuple[Font, str]:
