@@ -1,7 +1,6 @@
 """The `metadata_props` of an ONNX file, read and added to without the onnx package and without building a session."""
 
 import hashlib
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -65,6 +64,6 @@ def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:
     if "elsewhere" in weights(path):
         raise ModelError(f"{path}: some of its weights lie in files beside it; save it as one file first")
     signed = replace(spec, graph_sha256=graph_digest(path))
-    shutil.copyfile(path, copy)
+    copy.write_bytes(path.read_bytes())
     with copy.open("ab") as file:  # a repeated field may stand anywhere in a message, as behind all others
         file.write(added_entry(_METADATA_PROPS, SPEC_KEY, encode(signed)))

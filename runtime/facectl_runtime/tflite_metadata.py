@@ -10,7 +10,6 @@ All little-endian. https://flatbuffers.dev/internals/ Fields: tensorflow/compile
 
 import hashlib
 import mmap
-import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,6 @@ import numpy as np
 from msgspec.structs import replace
 
 from facectl_runtime.errors import ModelError
-from facectl_runtime.files import scratch_beside
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, encode
 
 _IDENTIFIER = b"TFL3"
@@ -76,6 +74,8 @@ def weights(path: Path) -> dict[str, int]:
 
 def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:
     """Write a copy of a TFLite file with `spec` and the copy's digest; files packed behind it stay there."""
+    import zipfile
+
     files = {}
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -93,6 +93,8 @@ def write_signed(path: Path, data: bytes, spec: ModelSpec) -> None:
 
     It is written beside and renamed: the file is there as it was, or whole.
     """
+    from facectl_runtime.files import scratch_beside
+
     with scratch_beside(path) as scratch:
         new = scratch / path.name
         new.write_bytes(data)
@@ -118,6 +120,8 @@ def with_entries(data: bytes, entries: Mapping[str, bytes]) -> bytes:
 
 def with_files(data: bytes, files: Mapping[str, bytes]) -> bytes:
     """Append a zip archive where there are files, stored and without a date, so that the same give the same bytes."""
+    import zipfile
+
     file = BytesIO(data)
     if files:
         with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:

@@ -1,8 +1,9 @@
 """`facectl predict`."""
 
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,12 +27,10 @@ from facectl_runtime.cli.options import (
     ThreadsOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, UsageError, counted, one_line
+from facectl_runtime.errors import ImageError, UsageError, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.classifier import Answered
-    from facectl_runtime.pipeline import Ahead
-    from facectl_runtime.video.live import Live
 
 
 def predict(
@@ -61,6 +60,22 @@ def predict(
         str, typer.Option(metavar="5s", help="A camera or stream that gives nothing for so long counts as lost.")
     ] = "5s",
     on_change: Annotated[bool, typer.Option("--on-change", help="Only answers unlike the one before.")] = False,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep the pictures there, in a folder a label; the oldest go.")
+    ] = None,
+    save_label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Keep only those of this label, or of unknown; repeatable."),
+    ] = None,
+    save_most: Annotated[int, typer.Option(min=1, help="How many pictures --save keeps.")] = 1000,
+    save_bytes: Annotated[str, typer.Option(metavar="1GB", help="How much --save keeps.")] = "1GB",
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT", help="Draw the answers: a picture (.jpg, .png), a video (.mp4, .mkv), or a folder."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is at --draw.")] = False,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     engine: EngineOption = "auto",
@@ -86,16 +101,15 @@ def predict(
     """
     from facectl_runtime.classifier import classify, read_spec
     from facectl_runtime.cli import INTERRUPTED
+    from facectl_runtime.cli.counting import Count, bar, stream_line, told
     from facectl_runtime.cli.signals import ending
     from facectl_runtime.description import description_of
     from facectl_runtime.devices import parse_device
-    from facectl_runtime.output import FORMATS, About, changes
+    from facectl_runtime.output import FORMATS, About
     from facectl_runtime.sources import display_name, open_sources
     from facectl_runtime.video.selection import parse_length, parse_selection
 
-    chosen = [name for name, asked in (("json", json), ("jsonl", jsonl), ("csv", csv)) if asked]
-    if len(chosen) > 1:
-        raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
+    form = _form(json=json, jsonl=jsonl, csv=csv)
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     selection, patience = parse_selection(every, start, end), parse_length("--timeout", timeout)
     spec = read_spec(model, description_of(labels, resize, size, scale, mean, std, channels, output))
@@ -104,56 +118,66 @@ def predict(
         if not quiet:
             print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
 
-    found, streams = open_sources(
-        source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
-    )
-    started = time.perf_counter()
-    opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams))
-    count = _Count(rows, streams)
-    about = About(display_name(model), spec, opened, str(asked), topk, streams)
-    with ending(rows.close) as interrupted:
-        answered = changes(count) if on_change else count
-        FORMATS[chosen[0] if chosen else "table"]((row for _, row in answered), about, sys.stdout)
+    keeping = (save, save_label or [], save_most, save_bytes)
+    with ExitStack() as stack:
+        steps = _steps(spec.labels, keeping, draw, stack, on_change=on_change, force=force, say=say)
+        found, streams = open_sources(
+            source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
+        )
+        opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams))
+        count = Count(rows, streams)
+        answered = iter(count)
+        for step in steps:
+            answered = step(answered)
+        advance = stack.enter_context(bar(hidden=quiet or bool(streams)))
+        interrupted = stack.enter_context(ending(rows.close))
+        about = About(display_name(model), spec, opened, str(asked), topk, streams)
+        FORMATS[form](told(answered, advance), about, sys.stdout)
     for stream in streams:
         stream.close()
     if not quiet:
-        where = f"{opened.name} on {opened.device} (asked for: {asked})"
-        print(f"{count.said()}, {time.perf_counter() - started:.2f} s, {where}", file=sys.stderr)
+        print(f"{count.said()}, {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
         for stream in streams:
-            print(_counts(stream), file=sys.stderr)
+            print(stream_line(stream), file=sys.stderr)
     return INTERRUPTED if interrupted() else ImageError.exit_code if count.errors else 0
 
 
-def _counts(stream: "Live") -> str:
-    """Say what became of a live source's frames."""
-    one = stream.counts()
-    age = (
-        f", age {1000 * one.age_median:.0f} ms (p95 {1000 * one.age_p95:.0f})" if one.age_median and one.age_p95 else ""
-    )
-    again = f"; connected again {counted(one.reconnected, 'time')}" if one.reconnected else ""
-    frames = f"{counted(one.seen, 'frame')} seen, {one.answered:,} answered, {one.dropped:,} dropped"
-    return f"{one.source}: {frames}{age}{again}"
+def _form(**asked: bool) -> str:
+    """Give the name of the one output format that is asked for. Raises `UsageError` for several."""
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise UsageError(f"--{' and --'.join(chosen)} exclude one another; give one")
+    return chosen[0] if chosen else "table"
 
 
-class _Count:
-    """Passes answers on, and counts them."""
+def _steps(
+    known: Sequence[str],
+    keeping: tuple[Path | None, Sequence[str], int, str],
+    draw: Path | None,
+    stack: ExitStack,
+    *,
+    on_change: bool,
+    force: bool,
+    say: Callable[[str], None],
+) -> "list[Callable[[Iterator[Answered]], Iterator[Answered]]]":
+    """Give what answers pass through on their way out; what is begun there is finished with `stack`."""
+    from facectl_runtime.output import changes
 
-    def __init__(self, rows: "Ahead[Answered]", streams: "Sequence[Live]") -> None:
-        self._rows, self._streams = rows, {stream.name: stream for stream in streams}
-        self.frames = self.images = self.errors = 0
+    folder, labels, most, size = keeping
+    steps: list[Callable[[Iterator[Answered]], Iterator[Answered]]] = []
+    if draw:
+        from facectl_runtime.draw import Drawing, drawn
 
-    def __iter__(self) -> "Iterator[Answered]":
-        for source, row in self._rows:
-            self.errors += row.error is not None
-            self.frames += callable(source.data)
-            self.images += isinstance(source.data, Path | bytes)
-            if row.age is not None and row.error is None:
-                self._streams[row.source].has_answered(row.age)
-            yield source, row
-            self._rows.done()
+        drawing = Drawing(draw, force=force)
+        stack.callback(drawing.close)
+        steps.append(partial(drawn, drawing=drawing))
+    if on_change:
+        steps.append(changes)
+    if folder:
+        from facectl_runtime.save import Store, parse_size, saved
 
-    def said(self) -> str:
-        """Say in one line what there was."""
-        counts = ((self.images, "image"), (self.frames, "frame"))
-        parts = [counted(number, noun) for number, noun in counts if number]
-        return ", ".join(parts + ([f"{self.errors:,} could not be read"] if self.errors else [])) or "nothing"
+        store = Store(folder, known, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
+        steps.append(partial(saved, store=store))
+    elif labels:
+        raise UsageError("--save-label says what --save keeps; give --save DIR too")
+    return steps
