@@ -1,7 +1,9 @@
 """Video files: their frames, one after the other, each as a picture to be made when it is needed."""
 
-from collections.abc import Iterator
+import stat
+from collections.abc import Generator, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from facectl_runtime.video.selection import Selection
 # What a file may be; playlists and the like, which name other files and addresses, are not among them.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,mjpeg,ivf,gif,wav"
 _MISSING = 0.5  # seconds of a file's own length without a frame that a cut-off end is known by
+_BACK = (0.0, 2.0, 15.0, 120.0)  # seconds before the start to seek to, one after the other
 
 
 def clip(path: Path, selection: Selection) -> Iterator[Source]:
@@ -23,9 +26,16 @@ def clip(path: Path, selection: Selection) -> Iterator[Source]:
     """
     name, av = display_name(path), pyav(f"{display_name(path)}: a video")
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # to open a pipe would be to wait for who writes to it
+            raise ImageError("cannot be read: it is not a regular file; give a video file")
+        if not status.st_size:
+            raise ImageError("is empty (0 bytes); copy it again")
         # As an open file: a path would be read as an address, and other names in the file be followed.
-        with path.open("rb") as file, _opened(av, file) as container:
-            yield from _frames(av, name, container, selection)
+        with path.open("rb") as file:
+            if selection.start == 0 or not (yield from _frames(av, name, file, selection, seek=True)):
+                file.seek(0)
+                yield from _frames(av, name, file, selection, seek=False)
     except ImageError as error:
         yield Source(name, None, str(error))
     except av.FFmpegError as error:
@@ -35,34 +45,58 @@ def clip(path: Path, selection: Selection) -> Iterator[Source]:
         yield Source(name, None, f"cannot be read: {error.strerror or error}; check the path and its permissions")
 
 
-def _opened(av: Any, file: Any) -> Any:
+def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) -> Generator[Source, None, bool]:
+    """Give the chosen frames, and whether that was possible: with `seek`, which is quicker, it is not always."""
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    return av.open(file, "r", container_options=options)
+    with av.open(file, "r", container_options=options) as container:
+        if not container.streams.video:
+            raise ImageError("has no pictures in it, only sound or data; give a video")
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        if context is None:
+            raise ImageError("has pictures in a coding that facectl does not read; convert it to H.264")
+        context.options = {**context.options, **decoder_options()}
+        # With two cores, the one that decodes has the other for pictures; more share the decoding too.
+        context.thread_count = max(1, usable_cores() // 2)
+        first, at = stream.start_time or 0, 0.0
+        frames = _sought(av, container, stream, first, selection.start) if seek else _decoded(av, container, stream)
+        if frames is None:
+            return False
+        picked, number, damaged = selection.picker(), -1, 0
+        for frame in frames:
+            if frame is None:
+                damaged += 1
+                continue
+            number += 1
+            at = _time(frame, stream, first, number)
+            if at >= selection.end:
+                return True
+            if picked(at):
+                yield Source(name, partial(to_picture, frame), None, None if seek else number, round(at, 6))
+        yield from _shortfall(name, _length(container, stream), at, number + 1, damaged, selection)
+        return True
 
 
-def _frames(av: Any, name: str, container: Any, selection: Selection) -> Iterator[Source]:
-    if not container.streams.video:
-        raise ImageError("has no pictures in it, only sound or data; give a video")
-    stream = container.streams.video[0]
-    context = stream.codec_context
-    context.options = {**context.options, **decoder_options()}
-    # With two cores, the one that decodes has the other for pictures; more share the decoding too.
-    context.thread_count = max(1, usable_cores() // 2)
-    first, at = stream.start_time or 0, 0.0
-    if sought := selection.start > 0:
-        container.seek(first + int(selection.start / stream.time_base), stream=stream)
-    picked, number, damaged = selection.picker(), -1, 0
-    for frame in _decoded(av, container, stream):
-        if frame is None:
-            damaged += 1
-            continue
-        number += 1
-        at = _time(frame, stream, first, number)
-        if at >= selection.end:
-            return
-        if picked(at):
-            yield Source(name, partial(to_picture, frame), None, None if sought else number, round(at, 6))
-    yield from _shortfall(name, _length(container, stream), at, number + 1, damaged, selection)
+def _sought(av: Any, container: Any, stream: Any, first: int, start: float) -> Iterator[Any] | None:
+    """Give the frames as `_decoded` does, from one at or before `start` seconds on; None where that cannot be done.
+
+    Where a container has no index, as MPEG-TS, it may lead to a later frame, and is asked for one further back.
+    """
+    if container.format.name == "mpeg":  # most of its frames have no time of their own, which then is a guess
+        return None
+    for back in _BACK:
+        target = max(0.0, start - back)
+        try:
+            container.seek(first + int(target / stream.time_base), stream=stream)
+        except av.FFmpegError:
+            return None
+        frames = _decoded(av, container, stream)
+        met = next((frame for frame in frames if frame is not None), None)
+        if met is not None and met.pts is not None and _time(met, stream, first, 0) <= start:
+            return chain([met], frames)
+        if target == 0:
+            break
+    return None
 
 
 def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
@@ -71,8 +105,7 @@ def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
-            yield None
-            continue
+            frames = [None]
         yield from frames
 
 
@@ -85,10 +118,12 @@ def _time(frame: Any, stream: Any, first: int, number: int) -> float:
 
 def _length(container: Any, stream: Any) -> float | None:
     """Give how long the pictures of a file are said to last, in seconds; sound may go on longer."""
+    if container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)  # FFmpeg fits the duration to what is there of the file
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     alone = len(container.streams) == 1 and container.duration is not None
-    return container.duration / 1e6 if alone else None
+    return (container.duration - max(0, container.start_time or 0)) / 1e6 if alone else None
 
 
 def _shortfall(
@@ -98,7 +133,10 @@ def _shortfall(
     if not frames:
         why = "none of its frames can be decoded; copy or save it again"
     elif length is not None and last < min(length, selection.end) - max(_MISSING, 2 * length / frames):
-        why = f"breaks off at {last:.1f} s of {length:.1f} s; copy it again, or say --end {last:.1f}"
+        whole = int(10 * last) / 10
+        why = f"breaks off at {whole:.1f} s of {length:.1f} s; copy it again, or say --end {whole:.1f}"
+    elif last < selection.start:
+        why = f"has nothing from {selection.start:g} s on: its last frame is at {last:.3f} s; give an earlier --start"
     elif damaged:
         why = f"{counted(damaged, 'packet')} of its data could not be decoded; copy or save it again"
     else:

@@ -80,6 +80,8 @@ def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
         raise ValueError("it has no pictures in it")
     stream = container.streams.video[0]
     context = stream.codec_context
+    if context is None:
+        raise ValueError("its pictures are in a coding that is not known")
     context.options = {**context.options, **decoder_options()}
     context.thread_type, context.thread_count = "SLICE", max(1, usable_cores() // 2)  # FRAME would delay each frame
     came: dict[int | None, float] = {}
