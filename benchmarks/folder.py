@@ -1,8 +1,6 @@
-"""A folder of 12-megapixel photographs: images per second against what decode and session allow, and peak memory."""
+"""A folder of 12-megapixel photographs: images a second against what decode and session allow, memory, batch sizes."""
 
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import FACECTL, facectl, keep, middle, test_data
+from common import FACECTL, facectl, keep, measured, middle, test_data
 from facectl_runtime import image
+from facectl_runtime.bench.latency import answering, in_turn
 from facectl_runtime.classifier import BATCH
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines import Engine, format_of
@@ -20,30 +19,27 @@ from facectl_runtime.spec import InputSpec
 from mosaics import write_mosaics
 
 COUNT, ROUNDS, FEW, MANY = 300, 3, 100, 1000
-LAUNCHER = """
-import os, subprocess, sys
-process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
-_, status, usage = os.wait4(process.pid, 0)
-print(usage.ru_maxrss)
-sys.exit(os.waitstatus_to_exitcode(status) != 0)
-"""
-"""Linux counts a process's memory at its start, when it still is its parent's: this parent has little."""
+MODELS = ("zoo.int8.onnx", "zoo.onnx", "zoo.int8.tflite", "zoo.tflite")
+BATCHES, SECONDS = (1, 2, 4, 8, 16, 32), 10.0
+"""Images that a session answers at once, and for how long each number of them is tried."""
 
 
 def main() -> None:
-    """Measure D, S and `facectl predict` in turn, then memory."""
+    """Measure D, S and `facectl predict` in turn, then memory, then sessions by batch."""
     data = test_data("zoo")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "zoo")
-        facectl("train", "zoo", "--data", data, "--out", run, "--quiet")
-        facectl("export", run, "--quantize", "int8", "--quiet")
-        model = run / "export" / "zoo.int8.onnx"
+        facectl("train", "zoo", "--data", data, "--out", run, "--no-report", "--quiet")
+        facectl("export", run, "--format", "onnx,tflite", "--quantize", "fp32,int8", "--quiet")
+        model = run / "export" / MODELS[0]
         photographs = write_mosaics(data, Path(folder, "photographs"), COUNT)
         reader = format_of(model)
         spec = reader.read_spec(model)
         engine = reader.open(model, spec, Device("cpu"))
         rounds = [_round(model, engine, spec.input, photographs) for _ in range(ROUNDS)]
-        memory = {count: _peak_memory(model, _linked(photographs, Path(folder), count)) for count in (FEW, MANY)}
+        folders = {count: _linked(photographs, Path(folder), count) for count in (FEW, MANY)}
+        memory = {count: measured(_command(model, path)).peak_mb for count, path in folders.items()}
+        batches = {name: _by_batch(run / "export" / name) for name in MODELS}
     shown = middle(rounds)
     rows = [("", "images a second"), ("decode alone, D", f"{shown['decode']:.1f}")]
     rows += [("session alone, S", f"{shown['session']:.1f}"), ("bound 1 / (1/D + 1/S)", f"{shown['bound']:.1f}")]
@@ -53,7 +49,8 @@ def main() -> None:
     ]
     print(columns(rows, right=(1,)))
     print(f"peak memory: {memory[FEW]:.0f} MB for {FEW} images, {memory[MANY]:.0f} MB for {MANY}")
-    keep("folder", {"count": COUNT, **shown, "rounds": rounds, "peak_mb": memory})
+    _report(batches)
+    keep("folder", {"count": COUNT, **shown, "rounds": rounds, "peak_mb": memory, "batches": batches})
 
 
 def _round(model: Path, engine: Engine, spec: InputSpec, photographs: list[Path]) -> dict[str, float]:
@@ -66,17 +63,13 @@ def _round(model: Path, engine: Engine, spec: InputSpec, photographs: list[Path]
     for first in range(0, n, BATCH):
         engine.infer(pixels[first : first + BATCH])
     session = n / (time.perf_counter() - started)
-    started = time.perf_counter()
-    command = _command(model, photographs[0].parent)
-    if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
-        raise SystemExit(f"{' '.join(command)}: exit code {code}")
-    predict = n / (time.perf_counter() - started)
+    predict = n / measured(_command(model, photographs[0].parent)).seconds
     bound = 1 / (1 / decode + 1 / session)
     return {"decode": decode, "session": session, "bound": bound, "predict": predict, "ratio": predict / bound}
 
 
-def _command(model: Path, folder: Path) -> list[str]:
-    return [FACECTL, "predict", str(model), str(folder), "--jsonl", "--quiet"]
+def _command(model: Path, folder: Path) -> list[object]:
+    return [FACECTL, "predict", model, folder, "--jsonl", "--quiet"]
 
 
 def _linked(photographs: list[Path], folder: Path, count: int) -> Path:
@@ -88,13 +81,36 @@ def _linked(photographs: list[Path], folder: Path, count: int) -> Path:
     return out
 
 
-def _peak_memory(model: Path, folder: Path) -> float:
-    """Give the largest resident size of `facectl predict`, in MB."""
-    command = [sys.executable, "-c", LAUNCHER, *_command(model, folder)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"facectl predict {model} {folder}: failed")
-    return int(done.stdout) * 1024 / 1e6
+def _by_batch(model: Path) -> dict[int, dict[str, float]]:
+    """Time a model's session with each number of images at once, in turn; one that takes one image with one alone.
+
+    `times_used` is how many times as many images a second it answers as with the batch that `facectl predict` uses,
+    the median over the turns.
+    """
+    reader = format_of(model)
+    spec = reader.read_spec(model)
+    engines = {batch: reader.open(model, spec, Device("cpu")) for batch in BATCHES}
+    sizes = BATCHES if engines[1].batch is None else (1,)
+    turns = in_turn({size: answering(engines[size], spec.input, size) for size in sizes}, SECONDS)
+    rates = {size: [size / np.median(turn) for turn in turns[size]] for size in sizes}
+    used = rates[BATCH if BATCH in sizes else 1]
+    return {
+        size: {
+            "images_a_second": float(np.median(rates[size])),
+            "times_used": float(np.median([one / other for one, other in zip(rates[size], used, strict=False)])),
+        }
+        for size in sizes
+    }
+
+
+def _report(batches: dict[str, dict[int, dict[str, float]]]) -> None:
+    """Print the sessions by batch, and which batch is best."""
+    rows = [("session, images a second", *map(str, BATCHES), "best", f"× batch {BATCH}")]
+    for name, found in batches.items():
+        best = max(found, key=lambda size: found[size]["times_used"])
+        cells = (f"{found[size]['images_a_second']:.0f}" if size in found else "" for size in BATCHES)
+        rows.append((name, *cells, str(best), f"{found[best]['times_used']:.3f}"))
+    print(columns(rows, right=tuple(range(1, len(BATCHES) + 3))))
 
 
 if __name__ == "__main__":
