@@ -180,14 +180,15 @@ def newest(sources: Iterable[Live]) -> Iterator[Source]:
         with changed:
             changed.wait_for(lambda: any(live._newest or live.error for live in turns))
         for live in tuple(turns):
+            error = live.error  # asked first: the last frame comes before it
             if (source := live.take()) is not None:
                 turns.remove(live)
                 turns.append(live)
                 yield source
                 break
-            if live.error is not None:
+            if error is not None:
                 turns.remove(live)
-                if not isinstance(live.error, EOFError):
-                    raise live.error
-                yield Source(live.name, None, f"{live.error}; check that it is on, and its address")
+                if not isinstance(error, EOFError):
+                    raise error
+                yield Source(live.name, None, f"{error}; check that it is on, and its address")
                 break
