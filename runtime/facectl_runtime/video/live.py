@@ -17,9 +17,9 @@ from facectl_runtime.video.selection import Selection
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-FIRST_DELAY, LONGEST_DELAY = 0.25, 2.0
+FIRST_DELAY, LONGEST_DELAY = 0.25, 1.0
 """Seconds until the first attempt to connect again, and at most: each waits twice as long as the one before."""
-_AGES = 10_000  # of so many answers the ages are kept
+_AGES = 1_000  # of so many answers the ages are kept
 
 
 class Arrived(NamedTuple):

@@ -29,7 +29,8 @@ def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Ar
     av = pyav(f"{name}: a stream")
     options = {
         "rtsp_transport": "tcp",  # what is lost on the way comes late, but pictures stay whole
-        "analyzeduration": "500000",  # microseconds: longer waits would delay every reconnection
+        "analyzeduration": "500000",  # microseconds: longer waits would delay every reconnection, and so would
+        "fpsprobesize": "0",  # frames from which the rate is guessed, which nothing here asks for
         "protocol_whitelist": _PROTOCOLS,
     }
     with _lost(av), av.open(address, "r", options=options, timeout=timeout) as container:
@@ -94,7 +95,7 @@ def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
         try:
             frames = packet.decode()
             damaged = 0
-        except av.error.InvalidDataError:
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError):
             damaged += 1
             frames = []
         for frame in frames:
