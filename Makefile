@@ -36,6 +36,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/check_speed.py
 	$(BIN)/python benchmarks/cold_start.py
 	$(BIN)/python benchmarks/folder.py
+	$(BIN)/python benchmarks/video.py
+	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/peers.py
+	$(BIN)/python benchmarks/raspberry_pi.py
 	$(BIN)/python benchmarks/install_size.py
 	$(BIN)/python benchmarks/mediapipe_agrees.py
 
