@@ -108,8 +108,7 @@ def decode_with_header(
         image = _open(data)
         stored = (image.format or "", image.mode, image.has_transparency_data, *image.size)
         _reduce_jpeg(image, spec, "L" if grey else None)
-        orientation = _orientation(image)
-        image = _upright(image, orientation)
+        image, orientation = _upright(image)
         if not (grey and image.mode == "L" and stored[0] == "JPEG"):
             image = _to_rgb(image).convert("L") if grey else _to_rgb(image)
         return image, Header(*stored, orientation)
@@ -124,7 +123,7 @@ def decode_with_header(
 def to_rgb(image: Image.Image) -> Image.Image:
     """Bring a picture that Pillow has opened, or made, to what `decode` gives of its file. Raises `ImageError`."""
     try:
-        return _to_rgb(_upright(image, _orientation(image)))
+        return _to_rgb(_upright(image)[0])
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # Pillow reads the pixels only now
@@ -231,9 +230,11 @@ def _scale_transparent_colour(image: Image.Image, bit_depth: int) -> None:
         image.info["transparency"] = scaled if isinstance(key, tuple) else scaled[0]
 
 
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
+def _upright(image: Image.Image) -> tuple[Image.Image, int]:
+    """Read the pixels and turn them; give the EXIF orientation too, which of a TIFF is 1 once Pillow has read it."""
     image.load()
-    return image.transpose(_TURNS[orientation]) if orientation > 1 else image
+    orientation = _orientation(image)
+    return (image.transpose(_TURNS[orientation]) if orientation > 1 else image), orientation
 
 
 def _orientation(image: Image.Image) -> int:
