@@ -34,7 +34,7 @@ from facectl_runtime.video.selection import ALL
 from mosaics import write_mosaics
 from scenes import SCENE, scenes
 
-SIZE, PICTURES = (1280, 720), 240
+SIZE, PICTURES = (1280, 720), 120
 MINUTES, CUTS = 5.0, 20
 AWAY, STEADY, INFERENCE, PATIENCE = (0.2, 5.0), 1.0, 5.0, 30.0
 """Seconds: a camera is away, and there before; inference is timed; a wait may last."""
@@ -215,8 +215,8 @@ def _growth(samples: Sequence[float]) -> dict[str, Any]:
     return {
         "line_kb_a_minute": float(line.slope),
         "line_interval": [float(line.slope - half), float(line.slope + half)],
-        "steady_kb_a_minute": float(np.median(growths)),
-        "steady_interval": [float(growths[outside]), float(growths[-1 - outside])],
+        "kb_a_minute": float(np.median(growths)),
+        "interval": [float(growths[outside]), float(growths[-1 - outside])],
         "change_kb": float(levels[-1] - levels[0]),
         "resident_kb": samples,
     }
@@ -244,10 +244,10 @@ def report(name: str, figures: dict[str, Any]) -> None:
             f"at most {WANTED_BACK:g} s",
         )
     )
-    for what, wanted in (("steady", f"interval not above {WANTED_SLOPE:g}"), ("line", "")):
-        low, high = memory[f"{what}_interval"]
-        slope = f"{memory[f'{what}_kb_a_minute']:+.0f} [{low:+.0f}, {high:+.0f}]"
-        rows.append((f"memory, kB a minute, {what}", slope, wanted))
+    for what, key, wanted in (("steadily", "", f"interval not above {WANTED_SLOPE:g}"), ("by a line", "line_", "")):
+        low, high = memory[f"{key}interval"]
+        growth = f"{memory[f'{key}kb_a_minute']:+.0f} [{low:+.0f}, {high:+.0f}]"
+        rows.append((f"memory, kB a minute, {what}", growth, wanted))
     rows.append(("memory, change", f"{memory['change_kb']:+.0f} kB of {memory['resident_kb'][-1] / 1e3:.0f} MB", ""))
     print(columns(rows))
 
