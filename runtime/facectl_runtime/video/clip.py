@@ -104,7 +104,7 @@ def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError:
+        except (av.error.InvalidDataError, av.error.PatchWelcomeError):
             frames = [None]
         yield from frames
 

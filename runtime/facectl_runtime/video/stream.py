@@ -16,7 +16,7 @@ from facectl_runtime.video.live import Arrived
 _PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,srt,tcp,tls,udp"
 _WAITED = 0.002  # seconds; a packet that took longer to come was not there before it was asked for
 _BEHIND = 1.0  # seconds in which every packet was there already: they come faster than they are decoded
-_DAMAGED = 100  # packets one after the other that cannot be decoded: the stream has become another
+_BARREN = 100  # packets one after the other that give no picture: the stream has become another
 _SILENT = 20.0  # seconds with packets, but without a picture
 
 
@@ -33,7 +33,7 @@ def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Ar
         "fpsprobesize": "0",  # frames from which the rate is guessed, which nothing here asks for
         "protocol_whitelist": _PROTOCOLS,
     }
-    with _lost(av), av.open(address, "r", options=options, timeout=timeout) as container:
+    with _lost(av, timeout), av.open(address, "r", options=options, timeout=timeout) as container:
         kind = container.format.name
         if "pipe" in kind or kind == "image2":
             raise UsageError(f"{name}: it is one picture, not a stream; download it, and give the file")
@@ -52,7 +52,7 @@ def open_camera(device: str, timeout: float) -> Iterator[Iterator[Arrived | None
     else:
         file, kind = f"/dev/video{device}" if device.isdecimal() else device, "v4l2"
         choices = [{"input_format": "mjpeg"}, {}]  # uncompressed, USB carries a few frames a second at most
-    with _lost(av), _opened_as(av, file, kind, choices, timeout) as container:
+    with _lost(av, timeout), _opened_as(av, file, kind, choices, timeout) as container:
         yield _arrivals(av, container)
 
 
@@ -67,10 +67,12 @@ def _opened_as(av: Any, file: str, kind: str, choices: list[dict[str, str]], tim
 
 
 @contextmanager
-def _lost(av: Any) -> Iterator[None]:
+def _lost(av: Any, timeout: float) -> Iterator[None]:
     """Turn PyAV's errors, which have many classes, into `OSError`."""
     try:
         yield
+    except av.error.ExitError as error:  # PyAV's own way to end what takes longer than `timeout` seconds
+        raise TimeoutError(f"nothing has come for {timeout:g} s") from error
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror or reason(error)) from error
 
@@ -86,7 +88,7 @@ def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
     context.options = {**context.options, **decoder_options()}
     context.thread_type, context.thread_count = "SLICE", max(1, usable_cores() // 2)  # FRAME would delay each frame
     came: dict[int | None, float] = {}
-    damaged, pictured = 0, monotonic()
+    barren, shown, pictured = 0, False, monotonic()
     for packet, now, passed_over in _caught_up(container, stream, context):
         if passed_over:
             yield None
@@ -94,16 +96,16 @@ def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
         came[packet.pts] = now
         try:
             frames = packet.decode()
-            damaged = 0
+            barren = barren + 1 if shown and not frames else 0  # the first picture may be long in coming
         except (av.error.InvalidDataError, av.error.PatchWelcomeError):
-            damaged += 1
+            barren += 1
             frames = []
         for frame in frames:
-            pictured = now
+            shown, pictured = True, now
             yield Arrived(came.pop(frame.pts, now), partial(to_picture, frame))
-        if damaged > _DAMAGED or now - pictured > _SILENT:
+        if barren > _BARREN or now - pictured > _SILENT:
             raise ValueError("what comes cannot be decoded any more")
-        while len(came) > _DAMAGED:
+        while len(came) > _BARREN:
             del came[next(iter(came))]
 
 

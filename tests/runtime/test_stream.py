@@ -1,0 +1,315 @@
+"""Network streams and cameras: frames as they come, whatever happens to them on the way."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+import rtsp
+from clips import clip_bytes, jpeg, number_of, numbered, write_clip
+from facectl_runtime.errors import UsageError
+from facectl_runtime.sources import open_sources
+from facectl_runtime.video import stream as module
+from facectl_runtime.video.live import Arrived
+from facectl_runtime.video.selection import ALL
+from streams import Sent, by_frame, mjpeg, multipart, serve, transport
+
+LONG = 20  # seconds: how long a test waits for what must happen; never reached where it does
+FILM = numbered(240)
+"""Eight seconds."""
+
+
+class Seen(NamedTuple):
+    """A frame that was answered."""
+
+    name: str
+    number: int
+    """What is written in the picture."""
+    frame: int
+    arrived: float
+    size: tuple[int, int]
+
+
+class Watched:
+    """Streams that are read as `predict` reads them, by an engine that takes `work` seconds a frame."""
+
+    def __init__(self, *words: str, work: float = 0, timeout: float = LONG, retries: int | None = None) -> None:
+        self.said: list[str] = []
+        self.sources, self.lives = open_sources(
+            words, selection=ALL, retries=retries, timeout=timeout, say=self.said.append
+        )
+        self.work, self.error, self.seen = work, None, []
+
+    def __iter__(self) -> Iterator[Seen]:
+        """Give frames until all streams have ended."""
+        by_name = {live.name: live for live in self.lives}
+        for source in self.sources:
+            if source.error:
+                self.error = source.error
+                continue
+            pixels = source.data()
+            time.sleep(self.work)
+            by_name[source.name].has_answered(time.monotonic() - source.arrived)
+            number = number_of(np.asarray(pixels))
+            self.seen.append(Seen(source.name, number, source.frame, source.arrived, pixels.size))
+            yield self.seen[-1]
+
+    def take(self, count: int) -> list[Seen]:
+        frames = iter(self)
+        return [next(frames) for _ in range(count)]
+
+    def to_the_end(self) -> list[Seen]:
+        return list(self)
+
+    def until(self, condition: Callable[[Seen], bool]) -> Seen:
+        return next(seen for seen in self if condition(seen))
+
+
+@contextmanager
+def watch(*words: str, **options) -> Iterator[Watched]:
+    watched = Watched(*words, **options)
+    limit = threading.Timer(LONG, lambda: [live._end(TimeoutError(f"after {LONG} s")) for live in watched.lives])
+    limit.start()
+    try:
+        yield watched
+    finally:
+        limit.cancel()
+        for live in watched.lives:
+            live.close()
+
+
+def delays(seen: list[Seen], sent: list[Sent]) -> list[float]:
+    """Give for each frame by how many seconds it was noticed later than it left."""
+    left = {one.number: one.at for one in sent}
+    return [one.arrived - left[one.number] for one in seen]
+
+
+STREAMS = {
+    "mjpeg": lambda **options: mjpeg(FILM, **options),
+    "mjpeg without lengths": lambda **options: mjpeg(FILM, lengths=False, **options),
+    "h264": lambda **options: transport(clip_bytes(FILM, gop=15, coder={"tune": "zerolatency"}), **options),
+}
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_slow_engine_answers_the_newest_frame_and_falls_behind_no_further(kind):
+    """Thirty frames a second, and an engine for ten: old frames would pile up by two thirds of the time."""
+    with STREAMS[kind]() as stream, watch(stream.address, work=0.1) as watched:
+        seen = watched.take(10)
+        (live,) = watched.lives
+        counts = live.counts()
+        assert [one.number for one in seen] == sorted({one.number for one in seen})
+        assert np.median(np.diff([one.number for one in seen])) >= 2
+        assert np.median(delays(seen, stream.sent)) < 0.15
+        assert max(delays(seen[-5:], stream.sent)) < 0.5
+        assert counts.seen == counts.answered + counts.dropped
+        assert counts.answered == 10
+        assert counts.dropped >= 10
+        assert counts.age_median < 0.1 + 2 / 30 + 0.1
+    assert watched.said == []
+
+
+def test_a_fast_engine_misses_nothing():
+    with mjpeg(FILM[:20], fps=20) as stream, watch(stream.address, retries=0) as watched:
+        seen = watched.to_the_end()
+    assert len(seen) >= 10
+    assert [one.frame for one in seen] == [one.number for one in seen]
+    assert watched.error.startswith("is lost (")
+
+
+def test_what_comes_faster_than_it_can_be_read_is_passed_over(monkeypatch):
+    """As of a computer that was busy for a while: what waits to be read is old, however new it looks."""
+    monkeypatch.setattr(module, "_BEHIND", 0.2)
+    monkeypatch.setattr(module, "Arrived", lambda *values: time.sleep(0.02) or Arrived(*values))  # a slow decoder
+    data = clip_bytes(FILM, gop=15, coder={"tune": "zerolatency"})
+    with transport(data, fps=120) as stream, watch(stream.address) as watched:
+        watched.until(lambda seen: seen.number > 100)
+        (live,) = watched.lives
+        assert live.seen > 100 - 15
+        assert len(watched.seen) < 80
+        assert max(delays(watched.seen, stream.sent)) < 1
+
+
+# Lost and found
+
+
+@pytest.mark.parametrize("kind", ["mjpeg", "h264"])
+def test_a_stream_that_is_cut_goes_on_where_it_is_there_again(kind):
+    with STREAMS[kind]() as stream, watch(stream.address) as watched:
+        watched.take(3)
+        stream.cut(refuse=True)
+        time.sleep(0.2)
+        stream.restore()
+        restored = time.monotonic()
+        first = watched.until(lambda seen: seen.arrived > restored)
+        assert first.arrived - restored < 3
+        (live,) = watched.lives
+        assert live.counts().reconnected == 1
+        assert [seen.frame for seen in watched.seen] == sorted({seen.frame for seen in watched.seen})
+    assert [line.split(" (")[0].split(" after")[0] for line in watched.said] == [
+        f"{stream.address}: lost", f"{stream.address}: there again"
+    ]  # fmt: skip
+
+
+def test_a_stream_that_falls_silent_is_lost_after_the_timeout():
+    with mjpeg(FILM[:5], stall=True) as stream, watch(stream.address, timeout=0.4, retries=0) as watched:
+        watched.to_the_end()
+    assert watched.seen
+    assert watched.error.startswith("is lost (")
+    assert watched.error == "is lost (nothing has come for 0.4 s); check that it is on, and its address"
+
+
+BROKEN = {
+    "404": lambda: serve([b"no"], status=404),
+    "401": lambda: serve([b"no"], status=401, headers={"WWW-Authenticate": 'Basic realm="camera"'}),
+    "503": lambda: serve([b"no"], status=503),
+    "garbage": lambda: serve([bytes(range(256)) * 400]),
+    "text": lambda: serve([b"<html>hello</html>"], content_type="text/html"),
+    "nothing": lambda: serve([]),
+    "silence": lambda: serve([], stall=True),
+    "no pictures": lambda: serve(multipart([b"no jpeg"] * 5), content_type="multipart/x-mixed-replace; boundary=frame"),
+}
+
+
+WHY = {
+    "404": "Server returned 404 Not Found",
+    "401": "Server returned 401 Unauthorized (authorization failed)",
+    "503": "Server returned 5XX Server Error reply",
+    "silence": "nothing has come for 0.4 s",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_gives_no_frames_says_why(kind):
+    with BROKEN[kind]() as stream, watch(stream.address, timeout=0.4, retries=0) as watched:
+        assert watched.to_the_end() == []
+    why = WHY.get(kind, "Input/output error")
+    assert watched.error == f"cannot be reached ({why}); check that it is on, and its address"
+
+
+def test_an_address_where_nothing_listens_says_so():
+    with mjpeg(FILM) as stream:
+        stream.cut(refuse=True)
+        with watch(stream.address, retries=0) as watched:
+            assert watched.to_the_end() == []
+    assert watched.error.startswith("cannot be reached (Connection refused)")
+
+
+# What changes, and what is none
+
+
+def test_a_size_that_changes_is_followed():
+    pieces = FILM[:20] + numbered(20, (96, 64))
+    with mjpeg(pieces, stall=True) as stream, watch(stream.address) as watched:
+        watched.until(lambda seen: seen.size == (64, 48))
+        watched.until(lambda seen: seen.size == (96, 64))
+    assert watched.said == []
+
+
+@pytest.mark.parametrize("codec", ["libx265", "mpeg4"])
+def test_a_codec_that_changes_is_connected_to_again(codec):
+    """As of a camera whose settings someone changes while it is watched."""
+    before = by_frame(clip_bytes(FILM[:15]))
+    after = by_frame(clip_bytes(numbered(240, (96, 64)), codec=codec))
+    connections = iter([before + after])
+    with serve(lambda: next(connections, after), fps=120) as stream, watch(stream.address) as watched:
+        watched.until(lambda seen: seen.size == (64, 48))
+        watched.until(lambda seen: seen.size == (96, 64))
+    assert "lost (what comes cannot be decoded any more); connecting again" in watched.said[0]
+
+
+def test_one_picture_is_no_stream():
+    with serve([jpeg(FILM[0])], content_type="image/jpeg") as stream, watch(stream.address) as watched:
+        said = f"{stream.address}: it is one picture, not a stream; download it, and give the file"
+        with pytest.raises(UsageError, match=said):
+            watched.to_the_end()
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+def test_a_file_is_no_stream(kind, tmp_path):
+    options = {"movflags": "faststart"} if kind == "mp4" else None
+    data = write_clip(tmp_path / "v", FILM[:60], container=kind, options=options).read_bytes()
+    length = {"Content-Length": str(len(data))}
+    with serve([data], content_type="video/mp4", headers=length) as stream, watch(stream.address) as watched:
+        said = f"{stream.address}: it is a file of 2.0 s, not a stream; download it, and give the file"
+        with pytest.raises(UsageError, match=said):
+            watched.to_the_end()
+
+
+def test_two_streams_are_read_at_the_same_time():
+    with ExitStack() as stack:
+        streams = [stack.enter_context(mjpeg(FILM)) for _ in range(2)]
+        watched = stack.enter_context(watch(*[stream.address for stream in streams], work=0.05))
+        names = [seen.name for seen in watched.take(16)]
+        assert min(map(names.count, set(names))) >= 6
+        assert set(names) == {stream.address for stream in streams}
+
+
+# Cameras on RTSP
+
+
+@pytest.mark.parametrize("path", ["/h264", "/jpeg"])
+def test_a_camera_on_rtsp_that_is_switched_off_and_on(tmp_path, path):
+    with rtsp.film(tmp_path, login="someone:secret") as camera, watch(camera.address(path), work=0.1) as watched:
+        shown = watched.lives[0].name
+        assert "someone:***@" in shown
+        seen = watched.take(8)
+        assert np.median(np.diff([one.number for one in seen])) >= 2
+        assert np.median(delays(seen, camera.sent)) < 0.5
+        camera.kill()
+        camera.restart()
+        restored = time.monotonic()
+        assert watched.until(lambda seen: seen.arrived > restored).arrived - restored < 3
+    assert [line.split(" (")[0].split(" after")[0] for line in watched.said] == [
+        f"{shown}: lost", f"{shown}: there again"
+    ]  # fmt: skip
+    assert "secret" not in "".join(watched.said)
+
+
+def test_a_camera_on_rtsp_that_hangs_is_lost_after_the_timeout(tmp_path):
+    with rtsp.film(tmp_path) as camera, watch(camera.address(), timeout=0.5) as watched:
+        watched.take(3)
+        camera.freeze()
+        limit = time.monotonic() + LONG
+        while not watched.said:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        camera.thaw()
+        thawed = time.monotonic()
+        assert watched.until(lambda seen: seen.arrived > thawed).arrived - thawed < 3
+    assert "lost (nothing has come for 0.5 s)" in watched.said[0]
+
+
+def test_a_camera_on_rtsp_wants_its_password(tmp_path):
+    with rtsp.film(tmp_path, login="someone:secret") as camera:
+        for login, why in (("", "401"), ("someone:wrong@", "401")):
+            word = f"rtsp://{login}127.0.0.1:{camera.port}/h264"
+            with watch(word, retries=0) as watched:
+                assert watched.to_the_end() == []
+            assert why in watched.error
+            assert "wrong" not in watched.error + "".join(watched.said)
+
+
+# Cameras
+
+
+def test_a_camera_that_is_not_there_says_so():
+    with watch("99", retries=0) as watched:
+        assert watched.to_the_end() == []
+    assert watched.error.startswith("cannot be reached (No such file or directory)")
+
+
+@pytest.mark.parametrize("there", ["missing", "file", "folder"])
+def test_a_device_that_is_none_says_so(tmp_path, there):
+    path = tmp_path / "video0"
+    if there == "file":
+        path.write_bytes(bytes(1000))
+    elif there == "folder":
+        path.mkdir()
+    why = {"missing": "No such file", "file": "ioctl", "folder": "directory"}[there]
+    with pytest.raises(OSError, match=why), module.open_camera(str(path), 1) as frames:
+        next(frames)
