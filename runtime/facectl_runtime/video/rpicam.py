@@ -19,6 +19,7 @@ _OPTIONS = ("-t", "0", "--codec", "mjpeg", "--nopreview", "--flush", "--verbose"
 _CHUNK = 2**16
 _LONGEST = 2**25  # bytes of a picture
 _START, _SCAN, _END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
+_SEGMENTS = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))  # the markers after which a length comes
 
 
 @contextmanager
@@ -84,7 +85,7 @@ def _length(data: bytearray, start: int) -> int | None:
     """
     at = start + 2
     while at + 4 <= len(data):
-        if data[at] != 0xFF:
+        if data[at] != 0xFF or data[at + 1] not in _SEGMENTS:
             return 0
         if data[at + 1] == _SCAN:
             end = data.find(_END, at)
