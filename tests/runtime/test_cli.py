@@ -5,11 +5,9 @@ import io
 import os
 import re
 import signal
-import struct
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from bad_images import BAD, truncated_jpeg
 from drawn_run import draw_run
 from facectl_runtime import __version__
 from facectl_runtime.spec import OutputSpec, encode
@@ -169,28 +168,6 @@ def test_nothing_at_all_gives_help(facectl):
 
 
 # Inputs that cannot be read
-
-
-def png_header(width: int, height: int) -> bytes:
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-def truncated_jpeg() -> bytes:
-    stream = io.BytesIO()
-    Image.effect_noise((64, 64), 90).convert("RGB").save(stream, "JPEG")
-    return stream.getvalue()[:800]
-
-
-BAD = {
-    "text.jpg": (b"just a text\n", "not an image"),
-    "cut.jpg": (truncated_jpeg(), "damaged"),
-    "empty.png": (b"", "empty"),
-    "huge.png": (png_header(30_000, 30_000), "30000 x 30000"),
-}
 
 
 @pytest.mark.parametrize("name", BAD)
