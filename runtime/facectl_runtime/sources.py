@@ -31,6 +31,9 @@ PICAMERA = "picamera"
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
 TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
+# A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
+_LOGIN = re.compile(r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)")
+_SECRET = re.compile(r"([?&/](?:password|passwd|pass|pwd|token)=)[^&/]*", re.IGNORECASE)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = re.compile(
@@ -154,7 +157,8 @@ def is_stream(word: str) -> bool:
 
 def shown(address: str) -> str:
     """Give an address as it may be printed: without a password."""
-    return re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", address)
+    login = re.sub(_LOGIN, r"\1:***@", address, count=1)
+    return re.sub(_SECRET, r"\1***", login)
 
 
 def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Iterator[Source]:
