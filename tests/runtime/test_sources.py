@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from facectl_runtime.sources import display_name, expand, images_below
+from facectl_runtime.sources import display_name, expand, images_below, is_live, is_stream, shown
 
 
 @pytest.fixture(autouse=True)
@@ -217,3 +217,92 @@ def test_images_below_an_empty_or_missing_folder_is_nothing(tmp_path):
     assert errors == []
     assert list(images_below(tmp_path / "missing", errors.append)) == []
     assert [error.filename for error in errors] == [str(tmp_path / "missing")]
+
+
+# What is left out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("*.jpg", ["f/a.png", "f/old/c.png"]),
+        ("old", ["f/a.png", "f/b.jpg"]),
+        ("old/*", ["f/a.png", "f/b.jpg"]),
+        ("a.png", ["f/b.jpg", "f/old/c.png"]),
+        ("*/c.*", ["f/a.png", "f/b.jpg"]),
+        ("nothing", ["f/a.png", "f/b.jpg", "f/old/c.png"]),
+    ],
+)
+def test_what_is_found_in_a_folder_may_be_left_out(pattern, left):
+    touch("f/a.png", "f/b.jpg", "f/old/c.png")
+    assert [source.name for source in expand(["f"], [pattern])] == left
+
+
+def test_several_patterns_leave_out_what_any_matches():
+    touch("f/a.png", "f/b.jpg", "f/old/c.png")
+    assert [source.name for source in expand(["f"], ["*.jpg", "old"])] == ["f/a.png"]
+    (source,) = expand(["f"], ["*.jpg", "*.png"])
+    assert "no images" in source.error
+
+
+def test_the_name_of_the_folder_given_itself_leaves_nothing_out():
+    touch("old/a.png")
+    assert [source.name for source in expand(["old"], ["old"])] == ["old/a.png"]
+
+
+def test_what_a_pattern_finds_may_be_left_out_and_what_is_named_may_not():
+    touch("a.png", "b.png", "old/c.png")
+    assert [source.name for source in expand(["*.png"], ["b*"])] == ["a.png"]
+    assert [source.name for source in expand(["**/*.png"], ["old"])] == ["a.png", "b.png"]
+    assert [source.name for source in expand(["b.png"], ["b*"])] == ["b.png"]
+
+
+# What is live
+
+
+LIVE = "0 12 /dev/video0 /dev/video11 /dev/v4l/by-id/usb-cam picamera rtsp://cam/1 RTSP://cam/1 http://cam"
+STREAMS = "https://u:p@cam/x.mjpg rtmp://cam/live udp://@:5000 srt://cam:9000 tcp://cam:1"
+NOT_LIVE = "1234 -1 0.png video0 /dev/null /dev/video picamera2 ftp://x file:///x rtsp:x ٣"
+
+
+@pytest.mark.parametrize("word", f"{LIVE} {STREAMS}".split())
+def test_what_names_a_camera_or_a_stream(word):
+    assert is_live(word)
+    assert is_stream(word) == ("://" in word)
+
+
+@pytest.mark.parametrize("word", ["", *NOT_LIVE.split()])
+def test_what_names_none(word):
+    assert not is_live(word)
+
+
+@pytest.mark.parametrize("name", ["0", "picamera"])
+def test_a_file_of_that_name_comes_first(name):
+    assert is_live(name)
+    touch(name)
+    assert not is_live(name)
+    assert is_live(f"./{name}") is False
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("rtsp://cam/1", "rtsp://cam/1"),
+        ("rtsp://cam:554/1", "rtsp://cam:554/1"),
+        ("http://cam:8080/a@b", "http://cam:8080/a@b"),
+        ("rtsp://user@cam/1", "rtsp://user@cam/1"),
+        ("rtsp://user:Geheim@cam:554/1", "rtsp://user:***@cam:554/1"),
+        ("rtsp://user:Geheim@cam/a@b", "rtsp://user:***@cam/a@b"),
+        ("rtsp://user:Ge@heim@cam/1", "rtsp://user:***@cam/1"),
+        ("rtsp://user:Ge:heim@cam/1", "rtsp://user:***@cam/1"),
+        ("rtsp://user:Ge/heim@cam/1", "rtsp://user:***@cam/1"),
+        ("rtsp://:Geheim@cam/1", "rtsp://:***@cam/1"),
+        ("rtsp://user:@cam/1", "rtsp://user:***@cam/1"),
+        ("http://cam/x?user=me&password=Geheim&n=1", "http://cam/x?user=me&password=***&n=1"),
+        ("rtsp://cam/user=me&password=Geheim&channel=1", "rtsp://cam/user=me&password=***&channel=1"),
+        ("http://cam/x?PWD=Geheim", "http://cam/x?PWD=***"),
+        ("http://cam/x?passage=1", "http://cam/x?passage=1"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(address, said):
+    assert shown(address) == said
