@@ -34,7 +34,7 @@ def parse_device(text: str, threads: int | None = None) -> Device:
     """Read `auto`, `cpu`, `cuda` or `cuda:N`, with 1 to 1024 threads. Raises `UsageError` for anything else."""
     if threads is not None and not 1 <= threads <= _MOST_THREADS:
         raise UsageError(f"--threads {threads} cannot be started; use 1 to {_MOST_THREADS}, or leave it out")
-    if match := re.fullmatch(r"auto|cpu|cuda(?::(\d{1,3}))?", text):
+    if match := re.fullmatch(r"auto|cpu|cuda(?::([0-9]{1,3}))?", text):
         return Device(text.partition(":")[0], int(match[1] or 0), threads)
     raise UsageError(f"--device {text!r} is not known; use auto, cpu, cuda or cuda:N")
 
