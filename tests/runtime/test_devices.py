@@ -32,7 +32,7 @@ def test_known_words(text, device, shown):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cuda:1000", "cuda:١", "cpu:0", "cuda\n", " cpu"]
+    "text", ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:x", "cuda:1000", "cuda:\u0661", "cpu:0", "cuda\n", " cpu"]
 )
 def test_unknown_words_name_the_known_ones(text):
     with pytest.raises(UsageError, match="auto, cpu, cuda or cuda:N") as caught:

@@ -13,6 +13,7 @@ import pytest
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.engines.base import in_batches
+from facectl_runtime.engines.tflite import open_graph
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError
 from facectl_runtime.spec import Golden, GoldenImage, InputSpec, OutputSpec, Squash
 from facectl_runtime.tflite_metadata import graph_digest
@@ -67,6 +68,16 @@ def test_answers_stay_as_they_were_when_others_are_asked_for(file, pixels):
     before = first.copy()
     engine.infer(pixels[1:2])
     np.testing.assert_array_equal(first, before)
+
+
+def test_a_batch_that_fails_leaves_the_others_as_they_were(tmp_path, colours, pixels):
+    path = save(tmp_path / "m.tflite", colours.spec(), network(-1))
+    engine, graph = opened(path), open_graph(path, CPU)
+    first = engine.infer(pixels[:2])
+    np.testing.assert_array_equal(graph.run(pixels[:2]), first)
+    with pytest.raises(ModelError, match=r"m\.tflite: LiteRT fails on it"):
+        graph.run(pixels[:2, :, 0, 0])  # no room can be made for it
+    np.testing.assert_array_equal(graph.run(pixels[:2]), first)
 
 
 def test_the_engine_says_what_it_is(file):

@@ -52,13 +52,14 @@ class _Runner:
         self._path, self._interpreter, self._lock = path, interpreter, Lock()
         takes, gives = interpreter.get_input_details(), interpreter.get_output_details()
         self._input, self._output = (next((tensor["index"] for tensor in each), -1) for each in (takes, gives))
-        self._shape = next((tuple(tensor["shape"]) for tensor in takes), ())
+        self._shape: tuple[int, ...] | None = next((tuple(tensor["shape"]) for tensor in takes), ())
 
     def __call__(self, values: Values) -> Values:
         """Give the values of the first output for those of the first input. Raises `ModelError`."""
         try:
             with self._lock:  # an interpreter holds one computation
                 if values.shape != self._shape:
+                    self._shape = None  # what fails from here on leaves no room for the former number either
                     self._interpreter.resize_tensor_input(self._input, values.shape)
                     self._interpreter.allocate_tensors()
                     self._shape = values.shape
