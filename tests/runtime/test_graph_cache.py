@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import stat
 import subprocess
 import sys
 import time
@@ -196,6 +197,29 @@ def test_a_file_that_is_not_as_it_was_exported_is_refused_as_before(colours, tmp
     assert len(kept(graphs)) == 1
 
 
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("back", [False, True], ids=["replaced", "and put back"])
+def test_a_model_replaced_while_it_loads_keeps_no_graph(tmp_path, graphs, monkeypatch, signed, back):
+    """The digest is of the old one, and the graph of the new one."""
+    path, new = written(tmp_path / "model.onnx", network()), written(tmp_path / "new.onnx", network(seed=1))
+    digest, load, old = graph_digest(path) if signed else None, engine._load, path.read_bytes()
+
+    def replaced(*arguments, **settings):
+        path.write_bytes(new.read_bytes())
+        session = load(*arguments, **settings)
+        if back:
+            path.write_bytes(old)
+        return session
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(engine, "_load", replaced)
+        engine.open_graph(path, CPU, None, digest)
+    assert kept(graphs) == []
+    path.write_bytes(old)
+    engine.open_graph(path, CPU, None, digest)
+    assert len(kept(graphs)) == 1
+
+
 X86 = (
     "processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Some Xeon\nstepping\t: 2\ncpu MHz\t\t: 2300.1\n"
     "flags\t\t: fpu sse\n"
@@ -278,6 +302,65 @@ def test_a_model_that_is_none_is_said_to_be_none(tmp_path, graphs):
     with pytest.raises(ModelError, match="cannot load it"):
         answers(path)
     assert kept(graphs) == []
+
+
+# Whose it is
+
+
+def planted(path, graphs):
+    """Put another model's graph in the place of the one kept for `path`; give its file, and the answers of both."""
+    own = answers(path)
+    (file,) = kept(graphs)
+    others = answers(written(path.with_name("other.onnx"), network(seed=1)))
+    (other,) = set(kept(graphs)) - {file}
+    shutil.copyfile(other, file)
+    other.unlink()
+    return file, own, others
+
+
+def test_graphs_are_their_users_alone_whatever_the_umask(tmp_path, graphs):
+    before = os.umask(0)
+    try:
+        path = written(tmp_path / "model.onnx", network())
+        answers(path)
+    finally:
+        os.umask(before)
+    (file,) = kept(graphs)
+    assert [stat.S_IMODE(one.stat().st_mode) for one in (graphs, file)] == [0o700, 0o600]
+    before = file.stat().st_ino
+    answers(path)
+    assert file.stat().st_ino == before  # it is used
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602])
+def test_a_graph_that_others_may_write_is_made_anew(tmp_path, graphs, mode):
+    path = written(tmp_path / "model.onnx", network())
+    file, own, others = planted(path, graphs)
+    assert (answers(path) == others).all()  # as long as it is the user's alone
+    file.chmod(mode)
+    assert (answers(path) == own).all()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert (answers(path) == own).all()
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o777])
+def test_a_folder_that_others_may_write_is_left_alone(tmp_path, graphs, mode):
+    path = written(tmp_path / "model.onnx", network())
+    file, own, _ = planted(path, graphs)
+    there = file.read_bytes()
+    graphs.chmod(mode)
+    assert (answers(path) == own).all()
+    assert kept(graphs) == [file]
+    assert file.read_bytes() == there
+
+
+def test_another_users_graphs_are_left_alone(tmp_path, graphs, monkeypatch):
+    path = written(tmp_path / "model.onnx", network())
+    file, own, _ = planted(path, graphs)
+    there = file.read_bytes()
+    monkeypatch.setattr(os, "geteuid", lambda: graphs.stat().st_uid + 1)
+    assert (answers(path) == own).all()
+    assert file.read_bytes() == there
 
 
 # Where nothing is kept
@@ -405,6 +488,7 @@ def test_bytes_are_bounded_too(tmp_path, graphs, monkeypatch):
 def test_what_a_killed_process_left_is_removed(tmp_path, graphs):
     left = graphs / ".graph.facectl.abc"
     left.mkdir(parents=True)
+    graphs.chmod(0o700)
     (left / "graph").write_bytes(b"half")
     answers(written(tmp_path / "model.onnx", network()))
     assert len(kept(graphs)) == 1
