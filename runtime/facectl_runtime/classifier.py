@@ -1,6 +1,7 @@
 """Classification: from a model and sources to rows of labels with probabilities."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,7 @@ from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
 BATCH = 8
 _WRITTEN = 16  # rows that may wait to be written
+_NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -76,20 +78,36 @@ def classify(
     engine: str = AUTO,
     *,
     live: bool = False,
+    pictures: bool = False,
 ) -> tuple[Engine, Ahead[Answered]]:
     """Open `model` while the first sources are decoded, and give the engine and the rows, in the sources' order.
 
     With `live`, `sources` gives the newest frame whenever it is asked, and is asked only when that can be answered at
-    once. `done` of what is given has to be called for each row that was dealt with.
+    once. Sources come without their `data`, and so without what holds a frame in memory, unless `pictures` are asked
+    for. `done` of what is given has to be called for each row that was dealt with.
     """
-    batch, room = (1, 1) if live else (BATCH, None)
-    decoded = decode_ahead(sources, loader(spec.input), batch, eager=True, workers=room or device.cores, room=room)
-    try:
-        opened = format_of(model, engine).open(model, spec, device)
-    except BaseException:
-        decoded.close()
-        raise
-    return opened, Ahead(answered(decoded, opened, spec, topk), _WRITTEN)
+    reader = format_of(model, engine)
+    if live:  # a frame that waited for the model would be old
+        opened = reader.open(model, spec, device)
+        decoded = decoding(sources, spec.input, device, live=True)
+    else:
+        decoded = decoding(sources, spec.input, device, live=False)
+        try:
+            opened = reader.open(model, spec, device)
+        except BaseException:
+            decoded.close()
+            raise
+    rows = answered(decoded, opened, spec, topk)
+    bare = rows if pictures else ((replace(source, data=None), row) for source, row in rows)
+    return opened, Ahead(bare, 1 if live else _WRITTEN)
+
+
+def decoding(
+    sources: Iterable[Source], spec: InputSpec, device: Device, *, live: bool
+) -> Generator[list[Decoded[Source]], None, None]:
+    """Decode sources ahead of an engine's work; of live ones, one frame when it is asked for."""
+    batch, workers, room = (1, 1, 1) if live else (BATCH, device.cores, None)
+    return decode_ahead(sources, loader(spec), batch, eager=True, workers=workers, room=room)
 
 
 def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
@@ -98,9 +116,11 @@ def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
     def load(source: Source) -> Pixels:
         if source.data is None:
             raise ImageError(source.error)
-        if callable(source.data):
-            return image.to_input(source.data(), spec)
-        return image.load(source.data, spec)
+        try:
+            picture = source.data() if callable(source.data) else image.decode(source.data, spec)
+            return image.to_input(picture, spec)
+        except MemoryError as error:
+            raise ImageError(image.TOO_MUCH) from error
 
     return load
 
@@ -119,6 +139,8 @@ def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: in
     where = Row(source.name, source.frame, source.time, at and at.replace("+00:00", "Z"), age=age)
     if isinstance(answer, ImageError):
         return msgspec.structs.replace(where, error=str(answer))
+    if not np.isfinite(answer).all():
+        return msgspec.structs.replace(where, error=_NO_NUMBERS)
     order = np.argsort(-answer, kind="stable")[:topk]
     top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
     known = spec.threshold is None or answer[order[0]] >= spec.threshold.value

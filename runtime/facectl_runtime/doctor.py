@@ -19,6 +19,7 @@ from facectl_runtime.devices import affinity, usable_cores
 from facectl_runtime.engines import graph_cache
 from facectl_runtime.home import home
 from facectl_runtime.installed import CPU, GPU, installed, normalized, onnxruntimes, reinstall, swap
+from facectl_runtime.video.rpicam import PROGRAMS
 
 _START = "from facectl_runtime.devices import Device; from facectl_runtime.engines.onnx import start; start(Device({}))"
 _CUDA_STARTS = _START.format("'cuda', {}")
@@ -33,7 +34,6 @@ _LIGHT = {
 _SECONDS = 120  # that one may take to start, on a slow card
 _DEVELOPMENT = "dev"  # the extra that is of no use to who only uses facectl
 _MOST_GPUS = 16
-_CAMERA_PROGRAMS = ("rpicam-vid", "libcamera-vid")
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,10 @@ def gpus(root: Path = Path("/")) -> Iterator[Finding]:
 def cameras(root: Path = Path("/")) -> Finding:
     """Name the cameras that can be opened, by device and by program. `root` is where `dev` lies."""
     devices = [f"/dev/{path.name}" for path in sorted((root / "dev").glob("video*"))]
-    programs = [name for name in _CAMERA_PROGRAMS if shutil.which(name)]
+    programs = [name for name in PROGRAMS if shutil.which(name)]
     if found := devices + programs:
         return Finding("ok", "cameras", ", ".join(found))
-    return Finding("missing", "cameras", f"no /dev/video*, and neither {' nor '.join(_CAMERA_PROGRAMS)} on PATH")
+    return Finding("missing", "cameras", f"no /dev/video*, and neither {' nor '.join(PROGRAMS)} on PATH")
 
 
 def _folders() -> Iterator[Finding]:

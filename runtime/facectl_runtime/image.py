@@ -53,7 +53,7 @@ _SIGNATURES = {
     "Tiff": rb"II[*+]\0|MM\0[*+]",
     "Ppm": rb"P[1-6]\s",
 }
-_TOO_MUCH = "takes more memory than this machine has; scale it down"
+TOO_MUCH = "takes more memory than this machine has; scale it down"
 _FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF, HEIC"
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -156,7 +156,7 @@ def read(path: Path) -> bytes:
         if stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES:
             return path.read_bytes()
     except MemoryError as error:
-        raise ImageError(_TOO_MUCH) from error
+        raise ImageError(TOO_MUCH) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or _one_line(error)
         raise ImageError(f"cannot be read: {reason}; check the path and its permissions") from error
@@ -171,7 +171,7 @@ def load(source: Path | bytes, spec: InputSpec) -> Pixels:
     try:
         return to_input(decode(source, spec), spec)
     except MemoryError as error:
-        raise ImageError(_TOO_MUCH) from error
+        raise ImageError(TOO_MUCH) from error
 
 
 def _one_line(error: Exception) -> str:

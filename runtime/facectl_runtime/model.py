@@ -1,24 +1,27 @@
 """The Python interface: a model in memory, and what it says of pictures."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.classifier import BATCH, Row, answered, loader, read_spec
+from facectl_runtime.classifier import BATCH, Answered, Row, answered, decoding, loader, read_spec
 from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
-from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.pipeline import Decoded, decode_ahead
-from facectl_runtime.sources import Source, display_name, open_sources
+from facectl_runtime.errors import ImageError, UsageError, reason
+from facectl_runtime.pipeline import Ahead, Decoded, decode_ahead
+from facectl_runtime.sources import TIMEOUT, Source, display_name, open_sources
 from facectl_runtime.spec import ModelSpec
 from facectl_runtime.video.selection import parse_selection
+
+if TYPE_CHECKING:
+    from facectl_runtime.video.live import Live, LiveCounts
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """The path of an image file, what is in one, a Pillow image, or uint8 RGB, height × width × 3."""
@@ -67,30 +70,31 @@ class Model:
         *words: str | Path,
         topk: int = 1,
         every: str | None = None,
+        start: str | None = None,
+        end: str | None = None,
         exclude: Iterable[str] = (),
         retries: int | None = None,
+        timeout: float = TIMEOUT,
         say: Callable[[str], None] = lambda _: None,
-    ) -> Iterator[Row]:
+    ) -> "Rows":
         """Name what is in files, folders, globs, videos, or what cameras and streams see: `facectl predict`'s words.
 
         Rows come as they are known; what cannot be read gives one with an error. Of a camera or a stream the newest
-        frame is answered whenever a row is asked for, and the rows have no end; `retries` says how often it is tried to
-        find a lost one again, None for ever, and `say` is told what is lost and found. `every` is `0.5s`, or `10` for
-        one frame in ten. Raises `UsageError`, and `MissingExtraError` where PyAV is needed and not here.
+        frame is answered whenever a row is asked for, and the rows have no end. The options are those of the command
+        line, `timeout` in seconds; `say` is told what is lost and found. Raises `UsageError`, and `MissingExtraError`
+        where PyAV is needed and not here; while rows are asked for, also `ModelError` where the engine fails.
         """
-        selection, number = parse_selection(every, None, None), _counted(topk)
-        texts = [str(word) for word in words]
-        found, streams = open_sources(texts, exclude=list(exclude), selection=selection, retries=retries, say=say)
-        batch, room = (1, 1) if streams else (BATCH, None)
-        workers = room or self._device.cores
-        decoded = decode_ahead(found, loader(self.spec.input), batch, eager=True, workers=workers, room=room)
-        try:
-            for _, row in answered(decoded, self._engine, self.spec, number):
-                yield row
-        finally:
-            decoded.close()
-            for stream in streams:
-                stream.close()
+        selection, number = parse_selection(every, start, end), _counted(topk)
+        found, streams = open_sources(
+            [str(word) for word in words],
+            exclude=list(exclude),
+            selection=selection,
+            retries=retries,
+            timeout=timeout,
+            say=say,
+        )
+        decoded = decoding(found, self.spec.input, self._device, live=bool(streams))
+        return Rows(answered(decoded, self._engine, self.spec, number), streams)
 
     def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
         """Decode what was given: one in this thread, several on every core."""
@@ -101,6 +105,42 @@ class Model:
             return [[(source, load(source)) for source in sources]]
         except ImageError as error:
             return [[(sources[0], error)]]
+
+
+class Rows(Iterator[Row]):
+    """Rows as they come; `close`, or the end of a `with`, stops what reads and answers for them."""
+
+    def __init__(self, answers: Iterable[Answered], streams: "Sequence[Live]") -> None:
+        self._streams = {stream.name: stream for stream in streams}
+        # What is asked for ahead would be old by the time that it is wanted.
+        self._ahead = Ahead(answers, 0 if streams else BATCH)
+
+    def __next__(self) -> Row:
+        self._ahead.done()
+        _, row = next(self._ahead)
+        if row.age is not None and row.error is None:
+            self._streams[row.source].has_answered(row.age)
+        return row
+
+    def counts(self) -> "list[LiveCounts]":
+        """Give what became of the frames of each live source so far."""
+        return [stream.counts() for stream in self._streams.values()]
+
+    def close(self) -> None:
+        """End the rows, also for a thread that waits for the next."""
+        self._ahead.close()
+        for stream in self._streams.values():
+            stream.close()
+
+    def __enter__(self) -> "Rows":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_ahead"):
+            self.close()
 
 
 def _several(images: Picture | Iterable[Picture]) -> Iterable[Picture]:
@@ -118,12 +158,21 @@ def _source(number: int, given: Any) -> Source:
     if isinstance(given, bytes):
         return Source(name, given)
     if isinstance(given, Image.Image):
-        return Source(name, partial(image.to_rgb, given))
+        return _of_pillow(name, given)
     if isinstance(given, np.ndarray):
         return Source(name, lambda: given)
     raise TypeError(
         f"{name} is of type {type(given).__name__}; give a path, bytes, a Pillow image, or uint8 RGB height × width × 3"
     )
+
+
+def _of_pillow(name: str, given: Image.Image) -> Source:
+    """Read the pixels here: Pillow does so when they are first asked for, and not in several threads at once."""
+    try:
+        given.load()
+    except Exception as error:  # whatever Pillow's readers raise of a damaged file
+        return Source(name, None, f"the picture is damaged ({reason(error)}); save it again as JPEG or PNG")
+    return Source(name, partial(image.to_rgb, given))
 
 
 def _counted(topk: int) -> int:

@@ -42,7 +42,7 @@ def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     width = max(map(len, (*about.spec.labels, UNKNOWN)))
     for row in rows:
         if row.error is not None:
-            line = f"error    {_where(row)}: {row.error}"
+            line = f"error    {_where(row)}: {one_line(row.error)}"
         else:
             first = row.top[0]
             cells = [f"{first.probability:7.1%}  {row.label:<{width}}"]

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from facectl_runtime.errors import ImageError
-from facectl_runtime.image import decode
+from facectl_runtime.image import TOO_MUCH, decode
 from facectl_runtime.sources import Source
 
 
@@ -16,4 +16,4 @@ def picture_of(source: Source) -> Image.Image:
         picture = source.data() if callable(source.data) else decode(source.data)
         return Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     except MemoryError as error:
-        raise ImageError("takes more memory than this machine has; scale it down") from error
+        raise ImageError(TOO_MUCH) from error

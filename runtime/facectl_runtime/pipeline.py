@@ -7,7 +7,7 @@ lets that run while what it gave is written out.
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
-from threading import Event, Semaphore, Thread
+from threading import Thread
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -30,9 +30,12 @@ class Ahead(Generic[T]):
     """
 
     def __init__(self, items: Iterable[T], room: int) -> None:
-        self._items, self._room, self._closed = items, Semaphore(room), Event()
-        # SimpleQueue, because its `put` may also be called in a signal handler that has interrupted a `put` or a `get`.
+        self._items, self._closed = items, False
+        # Both are SimpleQueues, because their `put` may be called in a signal handler that has interrupted a `put` or a
+        # `get` of the same thread; a semaphore's lock would then wait for itself.
         self._queue: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        self.done(room)
         Thread(target=self._feed, name="ahead", daemon=True).start()
 
     def __iter__(self) -> Iterator[T]:
@@ -49,7 +52,8 @@ class Ahead(Generic[T]):
 
     def done(self, count: int = 1) -> None:
         """Make room for as many further items as were done with."""
-        self._room.release(count)
+        for _ in range(count):
+            self._room.put(None)
 
     def idle(self) -> bool:
         """Tell whether nothing is there to be taken at once."""
@@ -57,14 +61,18 @@ class Ahead(Generic[T]):
 
     def close(self) -> None:
         """Take no further items: the iteration ends with those that are there. May be called in a signal handler."""
-        self._closed.set()
+        self._closed = True
         self._queue.put(None)
-        self._room.release()
+        self.done()
 
     def _feed(self) -> None:
         try:
             items = iter(self._items)
-            while self._room.acquire() and not self._closed.is_set():
+            del self._items  # a generator is closed as soon as this ends
+            while True:
+                self._room.get()
+                if self._closed:
+                    return
                 self._queue.put((next(items),))
         except StopIteration:
             self._queue.put(None)
@@ -85,7 +93,7 @@ def decode_ahead(
 
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
     items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
-    `ImageError` of `load` takes the place of its pixels. At most `room` items (2 × (batch + workers)) are held at a
+    `ImageError` of `load` takes the place of its pixels. At most `room` items (batch + 2 × workers) are held at a
     time, each until the list after its own is asked for; `items` may be as slow as it likes.
     """
     workers = workers or usable_cores()
@@ -97,7 +105,7 @@ def decode_ahead(
         except ImageError as error:
             return error
 
-    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room or 2 * (batch + workers))
+    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room or batch + 2 * workers)
 
     def drain() -> Generator[list[Decoded[T]], None, None]:
         try:

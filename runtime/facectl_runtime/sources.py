@@ -33,7 +33,7 @@ TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
 # A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
 _LOGIN = re.compile(r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)")
-_SECRET = re.compile(r"([?&/](?:password|passwd|pass|pwd|token)=)[^&/]*", re.IGNORECASE)
+_SECRET = re.compile(r"([?&/](?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*", re.IGNORECASE)
 _DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = re.compile(

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facectl_runtime.errors import counted
@@ -29,8 +28,10 @@ class Count:
     def __iter__(self) -> "Iterator[Answered]":
         for source, row in self._rows:
             self.errors += row.error is not None
-            self.frames += callable(source.data)
-            self.images += isinstance(source.data, Path | bytes)
+            if source.time is not None or source.arrived is not None:
+                self.frames += 1
+            elif source.error is None:
+                self.images += 1
             if row.age is not None and row.error is None:
                 self._streams[row.source].has_answered(row.age)
             yield source, row

@@ -124,7 +124,8 @@ def predict(
         found, streams = open_sources(
             source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
         )
-        opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams))
+        pictures = bool(save or draw)
+        opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams), pictures=pictures)
         count = Count(rows, streams)
         answered = iter(count)
         for step in steps:

@@ -24,7 +24,9 @@ def ending(stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         stop()
 
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, first) for number in _ENDING} if main else {}
+    before = {number: signal.getsignal(number) for number in _ENDING} if main else {}
+    for number in before:
+        signal.signal(number, first)
     try:
         yield lambda: met
     finally:

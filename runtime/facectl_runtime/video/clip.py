@@ -16,6 +16,7 @@ from facectl_runtime.video.selection import Selection
 # What a file may be; playlists and the like, which name other files and addresses, are not among them.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,mjpeg,ivf,gif,wav"
 _MISSING = 0.5  # seconds of a file's own length without a frame that a cut-off end is known by
+_AGAIN = 1.0  # seconds by which times fall back where another recording begins; frames out of order do so by less
 _BACK = (0.0, 2.0, 15.0, 120.0)  # seconds before the start to seek to, one after the other
 
 
@@ -48,7 +49,7 @@ def clip(path: Path, selection: Selection) -> Iterator[Source]:
 def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) -> Generator[Source, None, bool]:
     """Give the chosen frames, and whether that was possible: with `seek`, which is quicker, it is not always."""
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    with av.open(file, "r", container_options=options) as container:
+    with av.open(file, "r", container_options=options, metadata_errors="replace") as container:
         if not container.streams.video:
             raise ImageError("has no pictures in it, only sound or data; give a video")
         stream = container.streams.video[0]
@@ -62,13 +63,17 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
         frames = _sought(av, container, stream, first, selection.start) if seek else _decoded(av, container, stream)
         if frames is None:
             return False
-        picked, number, damaged = selection.picker(), -1, 0
+        picked, number, damaged, moved = selection.picker(), -1, 0, 0.0
         for frame in frames:
             if frame is None:
                 damaged += 1
                 continue
             number += 1
-            at = _time(frame, stream, first, number)
+            time = _time(frame, stream, first, number) + moved
+            if time < at - _AGAIN:  # another recording begins, joined to the one before with its own clock
+                moved += at - time + float(1 / (stream.average_rate or 25))
+                time = _time(frame, stream, first, number) + moved
+            at = time
             if at >= selection.end:
                 return True
             if picked(at):

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 FIRST_DELAY, LONGEST_DELAY = 0.25, 1.0
 """Seconds until the first attempt to connect again, and at most: each waits twice as long as the one before."""
+LONG_AWAY, LONG_DELAY, LOCKED_DELAY = 60.0, 10.0, 30.0
+"""Seconds after which attempts become rare, and at most until the next; and where the password is not taken."""
 _AGES = 1_000  # of so many answers the ages are kept
+
+
+class LostError(Exception):
+    """A live source is not there, and not looked for any more."""
 
 
 class Arrived(NamedTuple):
@@ -77,7 +83,7 @@ class Live:
         self.seen = self.answered = self.reconnected = 0
         self.ages: deque[float] = deque(maxlen=_AGES)
         """Seconds from the arrival of a frame to its answer, of the last answers."""
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         """Why it has ended; None while it goes on."""
 
     def counts(self) -> LiveCounts:
@@ -92,6 +98,11 @@ class Live:
         self._changed = changed
         Thread(target=self._run, name=f"live {self.name}", daemon=True).start()
 
+    @property
+    def has_newest(self) -> bool:
+        """Whether a frame is there that was not taken yet."""
+        return self._newest is not None
+
     def take(self) -> Source | None:
         """Give the newest frame, once; None where none has come since."""
         with self._changed:
@@ -104,52 +115,76 @@ class Live:
         self.ages.append(age)
 
     def close(self) -> None:
-        """Stop reading, at the next frame."""
+        """Stop reading, at the next frame; `newest` gives no more of it at once."""
         self._closed.set()
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self._closed.is_set()
 
     def _run(self) -> None:
+        try:
+            self._read_and_wait()
+        except BaseException as error:  # such as of `say`: it is to be seen, and not to end as silence
+            self._end(error)
+
+    def _read_and_wait(self) -> None:
         failures = 0
-        while self.error is None and not self._closed.is_set():
-            before, why = self.seen, self._read()
+        while True:
+            before, error = self.seen, self._read()
+            if self.closed:
+                return
             failures = failures + 1 if self.seen == before else 1
+            why = getattr(error, "strerror", None) or reason(error)
+            if isinstance(error, FacectlError):
+                if not self.seen:
+                    raise error
+                why = "it is something else now"
             if self._retries is not None and failures > self._retries:
-                self._end(EOFError(f"{'is lost' if self.seen else 'cannot be reached'} ({why}){self._tried()}"))
-            elif self.error is None and not self._closed.is_set():
-                if failures == 1:
-                    self._say_lost(why)
-                most = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 10))
-                self._closed.wait(most * random.uniform(0.5, 1))  # noqa: S311  # so that many do not come at once
+                raise LostError(f"{'is lost' if self.seen else 'cannot be reached'} ({why}){self._tried()}")
+            if failures == 1:
+                self._lost_at = time.monotonic()
+                self._say_lost(why)
+            self._closed.wait(self._delay(failures, error))
+
+    def _delay(self, failures: int, error: Exception) -> float:
+        """Give how long to wait until the next attempt, in seconds."""
+        if isinstance(error, PermissionError):  # cameras lock out who comes again and again with a wrong password
+            most = LOCKED_DELAY
+        elif time.monotonic() - self._lost_at > LONG_AWAY:
+            most = LONG_DELAY
+        else:
+            most = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(failures - 1, 10))
+        return most * random.uniform(0.5, 1)  # noqa: S311  # so that many do not come at once
 
     def _tried(self) -> str:
         return f"; {counted(self._retries, 'attempt')} to connect again failed" if self._retries else ""
 
     def _say_lost(self, why: str) -> None:
-        self._lost_at = time.monotonic()
         if self.seen:
             self._say(f"{self.name}: lost ({why}); connecting again")
         else:
             self._say(f"{self.name}: cannot be reached ({why}); waiting for it (--retries 0 does not wait)")
 
-    def _read(self) -> str:
-        """Read until that is not possible any more, and give the reason."""
+    def _read(self) -> Exception:
+        """Read until that is not possible any more, and give what ended it."""
         try:
             with self._connect() as frames:
                 again = self.seen > 0
                 for arrived in frames:
-                    if self._closed.is_set():
-                        return "closed"
+                    if self.closed:
+                        break
+                    self._keep(arrived)
                     if again:
                         self.reconnected += 1
                         self._say(f"{self.name}: there again after {time.monotonic() - self._lost_at:.1f} s")
                         again = False
-                    self._keep(arrived)
-        except FacectlError as error:
-            self._end(error)
-        except (OSError, EOFError, ValueError) as error:
-            return getattr(error, "strerror", None) or reason(error)
-        except Exception as error:  # a mistake of ours: it is to be seen, and not to end as silence
-            self._end(error)
-        return "it ended"
+        except (FacectlError, OSError, EOFError, ValueError) as error:
+            return error
+        return EOFError("it ended")
 
     def _keep(self, arrived: Arrived | None) -> None:
         number = self.seen
@@ -160,7 +195,7 @@ class Live:
                 self._newest = source
                 self._changed.notify_all()
 
-    def _end(self, error: Exception) -> None:
+    def _end(self, error: BaseException) -> None:
         with self._changed:
             self.error = error
             self._changed.notify_all()
@@ -169,8 +204,8 @@ class Live:
 def newest(sources: Iterable[Live]) -> Iterator[Source]:
     """Read live sources at the same time, and give at each step the newest frame of one, all having their turns.
 
-    One that is lost for good gives a source with an error; the iteration ends with the last. Raises what a source
-    raised that is of no use.
+    One that is lost for good gives a source with an error; the iteration ends with the last, and where all are closed.
+    Raises what a source raised that is of no use.
     """
     changed = Condition()
     turns = deque(sources)
@@ -178,17 +213,19 @@ def newest(sources: Iterable[Live]) -> Iterator[Source]:
         live.start(changed)
     while turns:
         with changed:
-            changed.wait_for(lambda: any(live._newest or live.error for live in turns))
+            changed.wait_for(lambda: any(live.closed or live.error or live.has_newest for live in turns))
         for live in tuple(turns):
             error = live.error  # asked first: the last frame comes before it
-            if (source := live.take()) is not None:
+            if live.closed:
+                turns.remove(live)
+            elif (source := live.take()) is not None:
                 turns.remove(live)
                 turns.append(live)
                 yield source
                 break
-            if error is not None:
+            elif error is not None:
                 turns.remove(live)
-                if not isinstance(error, EOFError):
+                if not isinstance(error, LostError):
                     raise error
                 yield Source(live.name, None, f"{error}; check that it is on, and its address")
                 break

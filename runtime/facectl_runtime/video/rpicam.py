@@ -1,22 +1,21 @@
 """The camera of a Raspberry Pi, by the pipe of `rpicam-vid`: JPEG pictures in a row, and no Python package."""
 
-import select
+import os
+import selectors
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from time import monotonic
-from typing import IO
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.image import decode
 from facectl_runtime.video.live import Arrived
 
-_PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the name in Raspberry Pi OS from bookworm on, and before
+PROGRAMS = ("rpicam-vid", "libcamera-vid")  # the name in Raspberry Pi OS from bookworm on, and before
 _OPTIONS = ("-t", "0", "--codec", "mjpeg", "--nopreview", "--flush", "--verbose", "0", "-o", "-")
-_CHUNK = 2**16
+_CHUNK, _SAID = 2**16, 2**12  # bytes
 _LONGEST = 2**25  # bytes of a picture
 _START, _SCAN, _END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
 _SEGMENTS = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))  # the markers after which a length comes
@@ -28,35 +27,44 @@ def open_picamera(timeout: float) -> Iterator[Iterator[Arrived]]:
 
     A camera that gives nothing for `timeout` seconds counts as lost.
     """
-    program = next(filter(None, map(shutil.which, _PROGRAMS)), None)
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         raise UsageError("picamera: no rpicam-vid here; on a Raspberry Pi: sudo apt install rpicam-apps-lite")
-    with (
-        tempfile.TemporaryFile() as said,
-        subprocess.Popen(
-            [program, *_OPTIONS], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
-        ) as process,
-    ):
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen([program, *_OPTIONS], stdin=nothing, stdout=pipe, stderr=pipe, bufsize=0) as process:
         try:
-            assert process.stdout is not None
-            yield (Arrived(monotonic(), partial(decode, jpeg)) for jpeg in split(_chunks(process, timeout, said)))
+            yield (Arrived(monotonic(), partial(decode, jpeg)) for jpeg in split(_chunks(process, timeout)))
         finally:
             process.kill()
 
 
-def _chunks(process: "subprocess.Popen[bytes]", timeout: float, said: IO[bytes]) -> Iterator[bytes]:
+def _chunks(process: "subprocess.Popen[bytes]", timeout: float) -> Iterator[bytes]:
     """Give what comes, as it comes. Raises `OSError`."""
     assert process.stdout is not None
-    pipe = process.stdout.fileno()
-    while select.select([pipe], [], [], timeout)[0]:
-        if not (chunk := process.stdout.read1(_CHUNK)):  # type: ignore[attr-defined]  # a BufferedReader
-            process.wait()
-            said.seek(0)
-            lines = said.read(_CHUNK).decode("utf-8", "replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-            raise OSError(f"rpicam-vid ended with {process.returncode}: {last[:200]}")
-        yield chunk
+    assert process.stderr is not None
+    said = b""  # the end of it: it may write for months
+    due = monotonic() + timeout
+    with selectors.DefaultSelector() as ready:
+        for pipe in (process.stdout, process.stderr):
+            ready.register(pipe, selectors.EVENT_READ)
+        while found := ready.select(max(0.0, due - monotonic())):
+            for key, _ in found:
+                chunk = os.read(key.fd, _CHUNK)
+                if not chunk:
+                    ready.unregister(key.fileobj)
+                elif key.fileobj is process.stderr:
+                    said = (said + chunk)[-_SAID:]
+                else:
+                    due = monotonic() + timeout
+                    yield chunk
+            if not ready.get_map():
+                raise OSError(f"rpicam-vid ended with {process.wait()}: {_last_line(said)}")
     raise TimeoutError(f"no picture for {timeout:g} s")
+
+
+def _last_line(said: bytes) -> str:
+    lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "it said nothing")[:200]
 
 
 def split(chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -70,8 +70,8 @@ def parse_selection(every: str | None, start: str | None, end: str | None) -> Se
 
 def parse_length(option: str, text: str) -> float:
     """Read a length of time such as `5s`, `500ms` or `2m`, in seconds. Raises `UsageError`."""
-    if match := _LENGTH.fullmatch(text):
-        return float(match[1]) * _UNITS[match[2]]
+    if (match := _LENGTH.fullmatch(text)) and (seconds := float(match[1]) * _UNITS[match[2]]):
+        return seconds
     raise UsageError(f"{option} {text!r} is not a time; use one such as 5s, 500ms or 2m")
 
 

@@ -12,10 +12,15 @@ from facectl_runtime.errors import UsageError, reason
 from facectl_runtime.video.frames import decoder_options, pyav, to_picture
 from facectl_runtime.video.live import Arrived
 
-# What a playlist in a stream may lead to; files of this machine are not among it.
+# What an address may lead to, also by a playlist behind it: files of this machine are not among it.
 _PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,srt,tcp,tls,udp"
-_WAITED = 0.002  # seconds; a packet that took longer to come was not there before it was asked for
-_BEHIND = 1.0  # seconds in which every packet was there already: they come faster than they are decoded
+_CONTAINERS = (
+    "rtsp,rtp,sdp,mpegts,hls,flv,live_flv,mpjpeg,mjpeg,mov,mp4,matroska,webm,ogg,avi,asf,mpeg,mpegvideo,h264,hevc,m4v,"
+    "image2,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,gif,aac,mp3"
+)
+_WAITED = 0.005  # seconds; a packet that took longer to come was not there before it was asked for
+_WINDOW, _IDLE = 1.0, 0.1
+"""Seconds, and the share of them that has to be spent on waiting for packets: else they come faster than decoded."""
 _BARREN = 100  # packets one after the other that give no picture: the stream has become another
 _SILENT = 20.0  # seconds with packets, but without a picture
 
@@ -32,8 +37,12 @@ def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Ar
         "analyzeduration": "500000",  # microseconds: longer waits would delay every reconnection, and so would
         "fpsprobesize": "0",  # frames from which the rate is guessed, which nothing here asks for
         "protocol_whitelist": _PROTOCOLS,
+        "format_whitelist": _CONTAINERS,
     }
-    with _lost(av, timeout), av.open(address, "r", options=options, timeout=timeout) as container:
+    with (
+        _lost(av, timeout),
+        av.open(address, "r", options=options, timeout=timeout, metadata_errors="replace") as container,
+    ):
         kind = container.format.name
         if "pipe" in kind or kind == "image2":
             raise UsageError(f"{name}: it is one picture, not a stream; download it, and give the file")
@@ -73,6 +82,8 @@ def _lost(av: Any, timeout: float) -> Iterator[None]:
         yield
     except av.error.ExitError as error:  # PyAV's own way to end what takes longer than `timeout` seconds
         raise TimeoutError(f"nothing has come for {timeout:g} s") from error
+    except (av.error.HTTPUnauthorizedError, av.error.HTTPForbiddenError) as error:
+        raise PermissionError(error.errno, error.strerror) from error
     except av.FFmpegError as error:
         raise OSError(error.errno, error.strerror or reason(error)) from error
 
@@ -112,28 +123,29 @@ def _arrivals(av: Any, container: Any) -> Iterator[Arrived | None]:
 def _caught_up(container: Any, stream: Any, context: Any) -> Iterator[tuple[Any, float, bool]]:
     """Give each packet with the time it came, and whether to pass over it.
 
-    Packets that wait to be read are old, however new they look. Where they pile up, all are passed over until one has
-    to be waited for, and further until a picture begins that needs no other.
+    Packets that wait to be read are old, however new they look. Where hardly any had to be waited for, they pile up:
+    then all are passed over until one has to be waited for, and further until a picture begins that needs no other.
     """
-    packets = container.demux()
-    caught_up, passing = monotonic(), False
-    heard = caught_up
+    packets, passing, caught_up = container.demux(), False, False
+    began = heard = monotonic()
+    waited = 0.0
     while True:
         asked = monotonic()
         packet = next(packets, None)
         now = monotonic()
         if packet is None or packet.size == 0:
             raise EOFError("it ended")
-        if now - asked > _WAITED:
-            caught_up = now
         if packet.stream.index != stream.index:
             if now - heard > _SILENT:
                 raise ValueError("no picture has come for a while")
             continue
-        heard = now
-        if now - caught_up > _BEHIND:
-            passing = True
-        elif passing and packet.is_keyframe and now - caught_up < _WAITED:
-            passing = False
+        heard, waited = now, waited + now - asked
+        caught_up = caught_up or now - asked > _WAITED
+        if passing and packet.is_keyframe and caught_up:
+            passing, began, waited = False, now, 0.0
             context.flush_buffers()
+        elif now - began > _WINDOW:
+            if not passing and waited < _IDLE * (now - began):
+                passing, caught_up = True, False
+            began, waited = now, 0.0
         yield packet, now, passing
