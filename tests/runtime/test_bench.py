@@ -1,5 +1,12 @@
 """Measuring models side by side: what is counted, and what is held against what."""
 
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from time import sleep
+
 import msgspec
 import numpy as np
 import pytest
@@ -88,6 +95,38 @@ def test_a_process_that_fails_says_of_which_model_and_why(tmp_path):
     path.touch()
     with pytest.raises(ModelError, match=r"no\.onnx: facectl predict fails on it: .*no\.onnx"):
         processes([path], CPU, lambda _: None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in Linux's /proc")
+@pytest.mark.parametrize("how", ["hangs", "is interrupted"])
+def test_of_a_process_that_does_not_end_nothing_is_left(tmp_path, monkeypatch, how):
+    def running():
+        found = []
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):  # ended meanwhile
+                found += [file] if os.fsencode(path) in file.read_bytes() else []
+        return found
+
+    def interrupted(*_, **__):
+        while len(running()) < 2:  # launcher and launched
+            sleep(0.02)
+        raise KeyboardInterrupt
+
+    path = tmp_path / "hangs.onnx"
+    os.mkfifo(path)  # whoever opens it waits for who writes into it
+    if how == "hangs":
+        monkeypatch.setattr(process, "LIMIT", 1.0)
+        expected = pytest.raises(ModelError, match=r"hangs\.onnx: facectl predict does not end within 1 s")
+    else:
+        monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+        expected = pytest.raises(KeyboardInterrupt)
+    with expected:
+        processes([path], CPU, lambda _: None)
+    for _ in range(100):  # what the kernel has yet to clear away
+        if not running():
+            break
+        sleep(0.05)
+    assert running() == []
 
 
 def test_the_size_of_a_folder_is_that_of_all_files_in_it(tmp_path):

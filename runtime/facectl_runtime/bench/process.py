@@ -1,10 +1,12 @@
 """What a whole process of `facectl predict` takes for one image: its time from start to exit, and its memory."""
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,8 @@ from facectl_runtime.errors import ModelError, one_line
 
 PROCESSES = 5
 """Counted of each model; one before them fills the system's file cache."""
+LIMIT = 300.0
+"""Seconds after which a process counts as one that never ends."""
 LAUNCHER = """
 import os, subprocess, sys, time
 begun = time.perf_counter()
@@ -55,7 +59,7 @@ class Process(msgspec.Struct, frozen=True):
 def processes(models: Sequence[Path], device: Device, advance: Callable[[float], None]) -> dict[Path, Process]:
     """Start `facectl predict MODEL IMAGE --json` again and again for each model, all in turn; by model.
 
-    `advance` is told of each model's share that is done. Raises `ModelError` where a process fails.
+    `advance` is told of each model's share that is done. Raises `ModelError` where a process fails or does not end.
     """
     found: dict[Path, list[tuple[float, int]]] = {model: [] for model in models}
     with _drawn_image() as image:
@@ -75,12 +79,37 @@ def _process(model: Path, image: Path, device: Device) -> tuple[float, int]:
     """Give the seconds that one process took, and its peak memory in bytes, or 0. Raises `ModelError`."""
     options = ["--json", "--quiet", "--device", str(device), "--threads", str(device.cores)]
     command = [sys.executable, "-m", "facectl_runtime", "predict", *options, "--", str(model), str(image)]
-    done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], capture_output=True)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ModelError(f"{model}: facectl predict fails on it: {one_line(said[-1].removeprefix('facectl: '))}")
-    seconds, peak = done.stdout.split()
+    # A group of its own, so that all of it can be ended; Ctrl-C then comes to this process alone.
+    with subprocess.Popen(
+        [sys.executable, "-S", "-c", LAUNCHER, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        process_group=0,
+    ) as launcher:
+        try:
+            took, said = launcher.communicate(timeout=LIMIT)
+        except subprocess.TimeoutExpired as error:
+            raise ModelError(
+                f"{model}: facectl predict does not end within {LIMIT:g} s for one image; leave it out"
+            ) from error
+        finally:
+            if launcher.poll() is None:
+                _end(launcher)
+    if launcher.returncode:
+        lines = said.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise ModelError(f"{model}: facectl predict fails on it: {one_line(lines[-1].removeprefix('facectl: '))}")
+    seconds, peak = took.split()
     return float(seconds), int(peak)
+
+
+def _end(launcher: subprocess.Popen[bytes]) -> None:
+    """Kill a launcher and what it launched."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):
+            os.killpg(launcher.pid, signal.SIGKILL)
+    else:
+        end = ["taskkill", "/T", "/F", "/PID", str(launcher.pid)]
+        subprocess.run(end, capture_output=True)
 
 
 @contextmanager
