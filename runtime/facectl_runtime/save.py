@@ -22,7 +22,7 @@ _MARK = ".facectl"  # before the suffix: what is renamed, or moved elsewhere, is
 _QUALITY = 95  # of JPEG, for frames; files are copied as they are
 _PROBE = 4096  # bytes, for which a disk that is full has no room
 _RETRY = 10.0  # seconds until it is tried again to write where that failed
-_AT_ONCE = 100  # a hundredth of the files goes at a time, so that the folder is seldom listed
+_AT_ONCE = 100  # a hundredth of the bounds is written, and goes, at a time: the folder is seldom listed
 _SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif"}  # of the formats that are not named as their suffix is
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([kmgt]?)b", re.IGNORECASE)
@@ -46,7 +46,8 @@ class Store:
     """A folder of pictures, with a folder a label; the oldest go where it would hold too much.
 
     What it has written, now or in former runs, is known by its name: `….facectl.jpg` in the folder of a label. Nothing
-    else is counted or removed.
+    else is counted or removed. What other processes write there meanwhile is counted each time that a hundredth of a
+    bound has been written.
     """
 
     def __init__(
@@ -74,15 +75,16 @@ class Store:
         self._folder, self._most, self._most_bytes, self._say = folder, most, most_bytes, say
         self._said: set[str] = set()
         self._failed_at: float | None = None
+        self._files, self._bytes = 0, 0
+        self._new, self._new_bytes = 0, 0  # written since the folder was listed
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
                 probe.write(bytes(_PROBE))
             self._absolute = folder.resolve()
-            found = self._found()
+            self._counted()
         except OSError as error:
             raise UsageError(f"--save {folder}: cannot be written ({error.strerror}); give another folder") from error
-        self._files, self._bytes = len(found), sum(size for _, size, _ in found)
 
     def keep(self, source: Source, row: Row) -> None:
         """Write the picture of an answer, where its label is to be kept and it can still be read.
@@ -120,11 +122,11 @@ class Store:
         if size > self._most_bytes:
             self._say_once("larger", f"a picture of {size:,} bytes is over --save-bytes; such are not kept")
             return False
-        if self._files < self._most and self._bytes + size <= self._most_bytes:
+        few = self._new < max(1, self._most // _AT_ONCE) and self._new_bytes < self._most_bytes // _AT_ONCE
+        if few and self._fits(size):
             return True
-        found = sorted(self._found(), reverse=True)
-        self._files, self._bytes = len(found), sum(size for _, size, _ in found)
-        if self._files < self._most and self._bytes + size <= self._most_bytes:
+        found = sorted(self._counted(), reverse=True)
+        if self._fits(size):
             return True
         self._say_once(
             "full",
@@ -139,8 +141,11 @@ class Store:
             self._files, self._bytes = self._files - 1, self._bytes - gone
         return True
 
-    def _found(self) -> list[tuple[int, int, Path]]:
-        """List what facectl wrote, also what it was killed over: (time in nanoseconds, bytes, path)."""
+    def _fits(self, size: int) -> bool:
+        return self._files < self._most and self._bytes + size <= self._most_bytes
+
+    def _counted(self) -> list[tuple[int, int, Path]]:
+        """List and count what facectl wrote, also what it was killed over: (time in nanoseconds, bytes, path)."""
         found = []
         for path in self._folder.glob(f"*/*{_MARK}.*"):
             try:
@@ -149,6 +154,8 @@ class Store:
                 continue
             if stat.S_ISREG(status.st_mode) and path.suffix.lower() in IMAGE_SUFFIXES:
                 found.append((status.st_mtime_ns, status.st_size, path))
+        self._files, self._bytes = len(found), sum(size for _, size, _ in found)
+        self._new, self._new_bytes = 0, 0
         return found
 
     def _write(self, folder: Path, stem: str, suffix: str, data: bytes) -> None:
@@ -166,6 +173,7 @@ class Store:
             beside.unlink(missing_ok=True)
             raise
         self._files, self._bytes = self._files + 1, self._bytes + len(data)
+        self._new, self._new_bytes = self._new + 1, self._new_bytes + len(data)
 
     def _say_once(self, what: str, line: str) -> None:
         if what not in self._said:

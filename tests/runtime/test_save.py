@@ -155,6 +155,28 @@ def test_the_bytes_hold_too(store, tmp_path):
     assert seconds(tmp_path / "kept") == [5, 6, 7]
 
 
+def test_two_at_once_keep_to_the_bounds_together(store, tmp_path):
+    fill(store(), range(1))
+    size = next((tmp_path / "kept" / "red").iterdir()).stat().st_size
+    for bound in ({"most": 10}, {"most_bytes": 10 * size}):
+        both = store(**bound), store(**bound)
+        for second in range(1, 41):
+            fill(both[second % 2], [second])
+            assert len(seconds(tmp_path / "kept")) <= 11
+        assert len(seconds(tmp_path / "kept")) >= 9
+        assert min(seconds(tmp_path / "kept")) >= 30
+        fill(both[0], range(41, 60))  # the other has ended
+        assert min(seconds(tmp_path / "kept")) >= 49
+
+
+def test_a_folder_is_seldom_listed(store, monkeypatch):
+    opened, listed = store(most=500), []
+    counted = Store._counted
+    monkeypatch.setattr(Store, "_counted", lambda self: listed.append(1) or counted(self))
+    fill(opened, range(50))
+    assert len(listed) == 9
+
+
 def test_what_was_deleted_makes_room(store, tmp_path):
     opened = store(most=5)
     fill(opened, range(5))
