@@ -2,7 +2,8 @@
 
 import resource
 import sys
-from contextlib import closing
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import av
@@ -12,7 +13,7 @@ from PIL import Image
 
 import clips
 from facectl_runtime.classifier import Ranked, Row
-from facectl_runtime.draw import Drawing, drawn, font
+from facectl_runtime.draw import Drawing, drawn, font, recording
 from facectl_runtime.draw.picture import draw_answer
 from facectl_runtime.errors import MissingExtraError, UsageError
 from facectl_runtime.image import decode
@@ -47,7 +48,9 @@ def of_video(path: Path, selection: Selection = ALL) -> list[tuple[Source, Row]]
 
 def of_camera(name: str, arrived: float, colour: str = "red", size=(64, 48)) -> tuple[Source, Row]:
     picture = Image.new("RGB", size, colour)
-    return Source(name, lambda: picture, arrived=arrived), answer("red", name=name)
+    at = datetime(2026, 11, 26, 19, 5, tzinfo=UTC) + timedelta(seconds=arrived)
+    shown = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return Source(name, lambda: picture, arrived=arrived), answer("red", name=name, at=shown)
 
 
 def draw(given, out: Path, **options) -> None:
@@ -276,11 +279,44 @@ def test_cameras_in_turn_have_a_video_each(tmp_path):
         for name, colour in (("0", "red"), ("rtsp://cam/a", "blue"))
     ]
     draw(given, tmp_path / "out")
-    assert names(tmp_path / "out") == ["0.mp4", "rtsp-cam-a.mp4"]
-    for name, colour in (("0.mp4", (255, 0, 0)), ("rtsp-cam-a.mp4", (0, 0, 255))):
+    assert names(tmp_path / "out") == ["0-20261126T190510Z.mp4", "rtsp-cam-a-20261126T190510Z.mp4"]
+    for name, colour in zip(names(tmp_path / "out"), ((255, 0, 0), (0, 0, 255)), strict=True):
         got = frames(tmp_path / "out" / name)
         assert [time for time, _ in got] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8], abs=0.001)
         assert np.abs(got[4][1][5, 32] - colour).max() < 10
+
+
+def test_a_camera_begins_a_new_video_every_ten_minutes(tmp_path):
+    out = tmp_path / "out"
+    drawing = Drawing(out)
+    for minute in range(0, 25, 2):
+        drawing.add(*of_camera("0", 60 * minute + 7.5))
+    assert len([name for name in names(out) if name.endswith(".mp4") and not name.startswith(".")]) == 2
+    for source, row in (of_camera("1", 60.0), of_camera("1", 59.0)):
+        drawing.add(source, row)
+    drawing.close()
+    assert names(out) == [
+        "0-20261126T190507Z.mp4",
+        "0-20261126T191507Z.mp4",
+        "0-20261126T192507Z.mp4",
+        "1-20261126T190600Z.mp4",
+    ]
+    for name, count in zip(names(out), (5, 5, 3, 2), strict=True):
+        assert len(frames(out / name)) == count
+    assert [time for time, _ in frames(out / names(out)[1])] == pytest.approx([0, 120, 240, 360, 480], abs=0.001)
+
+
+def test_of_cameras_of_like_names_none_removes_the_others_video(tmp_path):
+    draw([of_camera(name, second / 5) for second in range(3) for name in ("a:b", "a/b")], tmp_path / "out")
+    assert [len(frames(tmp_path / "out" / name)) for name in names(tmp_path / "out")] == [3, 3]
+
+
+def test_what_a_killed_process_left_of_a_camera_is_removed(tmp_path):
+    left = tmp_path / "out" / ".0.mp4.facectl.abc"
+    left.mkdir(parents=True)
+    (left / "0-20251126T190507Z.mp4").write_bytes(b"half")
+    draw([of_camera("0", 1.0)], tmp_path / "out", force=True)
+    assert names(tmp_path / "out") == ["0-20261126T190501Z.mp4"]
 
 
 def test_frames_of_one_moment_follow_one_another(tmp_path):
@@ -317,20 +353,66 @@ def test_what_ends_early_leaves_a_whole_video(tmp_path, how):
     assert names(out.parent) == ["out.mp4"]
 
 
+@contextmanager
+def no_file_over(size: int):
+    """Let every write past `size` bytes fail, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def noisy(second: int) -> tuple[Source, Row]:
+    """Give a frame of a camera that a video takes some 50 kB for."""
+    noise = Image.effect_noise((320, 240), 90).convert("RGB")
+    source, row = of_camera("0", float(second))
+    return Source("0", lambda: noise, arrived=source.arrived), row
+
+
+def test_a_disk_that_fills_up_ends_no_camera(tmp_path, monkeypatch):
+    out, said = tmp_path / "out", []
+    monkeypatch.setattr(recording, "_RETRY", 0.0)
+    drawing = Drawing(out, say=said.append)
+    with no_file_over(100_000):
+        for second in range(40):
+            drawing.add(*noisy(second))
+    assert [name for name in names(out) if not name.startswith(".")] == []
+    assert len(said) == 1
+    for second in (601, 602, 1202):  # what was begun on the full disk is finished, and another begun
+        drawing.add(*of_camera("0", float(second)))
+    drawing.add(*of_camera("0", 1900.0))
+    drawing.close()
+    assert said == [
+        f"--draw {out}: the video of 0 cannot be written (File too large); answers go on, and it is tried again",
+        f"--draw {out}: 0 can be written again",
+    ]
+    assert "0-20261126T192502Z.mp4" in names(out)
+    assert all(frames(out / name) for name in names(out))
+
+
+def test_it_is_not_tried_at_every_frame(tmp_path):
+    said = []
+    drawing = Drawing(tmp_path / "out", say=said.append)
+    with no_file_over(100_000):
+        for second in range(40):
+            drawing.add(*noisy(second))
+    drawing.add(*noisy(40))
+    assert names(tmp_path / "out") == []
+    drawing.close()
+    assert len(said) == 1
+
+
 @pytest.mark.parametrize("name", ["out.mp4", "out.png"])
 def test_a_full_disk_is_an_error_and_leaves_what_was_there(tmp_path, name):
     out = tmp_path / "out" / name
     out.parent.mkdir()
     out.write_text("former")
     noise = Image.effect_noise((200, 200), 90).convert("RGB")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     live = {"arrived": 1.0} if name == "out.mp4" else {}
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        with pytest.raises(UsageError, match=r"cannot be written \(.*\); give another place"):
-            draw([(Source("0", lambda: noise, **live), answer("red"))], out, force=True)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with no_file_over(1000), pytest.raises(UsageError, match=r"cannot be written \(.*\); give another place"):
+        draw([(Source("0", lambda: noise, **live), answer("red"))], out, force=True)
     assert out.read_text() == "former"
     assert names(out.parent) == [name]
 

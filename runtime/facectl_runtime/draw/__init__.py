@@ -1,6 +1,6 @@
 """Answers drawn on what was answered: a picture, a video, or a folder of them; each is there whole or not at all."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 
@@ -8,6 +8,7 @@ from PIL import Image
 
 from facectl_runtime.classifier import Answered, Row
 from facectl_runtime.draw.picture import draw_answer
+from facectl_runtime.draw.recording import Recording
 from facectl_runtime.draw.video import VIDEOS, VideoWriter
 from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.files import scratch_beside
@@ -37,26 +38,27 @@ def drawn(answered: Iterable[Answered], drawing: "Drawing") -> Iterator[Answered
 class Drawing:
     """Where answers are drawn: a picture of one image, the frames of one video or camera, or a folder for all."""
 
-    def __init__(self, out: Path, *, force: bool = False) -> None:
+    def __init__(self, out: Path, *, force: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
         """Prepare to draw into `out`, which is a folder unless its suffix is of a picture or a video.
 
-        `force` replaces what is there; in a folder, files of the same names. Raises `UsageError` where `out` is there
-        already or cannot be written, and `MissingExtraError` for a video without PyAV.
+        `force` replaces what is there; in a folder, files of the same names. `say` is told in one line of cameras that
+        cannot be drawn for a while. Raises `UsageError` where `out` is there already or cannot be written, and
+        `MissingExtraError` for a video without PyAV.
         """
         suffix = out.suffix.lower()
         if suffix in (IMAGE_SUFFIXES | VIDEO_SUFFIXES) - PICTURES.keys() - VIDEOS.keys():
             kinds = ", ".join((*PICTURES, *VIDEOS))
             raise UsageError(f"--draw {out}: {suffix} is not written; give a folder, or a name that ends in {kinds}")
-        self._out, self._suffix = out, suffix if suffix in PICTURES | VIDEOS else ""
+        self._out, self._suffix, self._say = out, suffix if suffix in PICTURES | VIDEOS else "", say
         _check(out, is_folder=not self._suffix, force=force)
         if self._suffix in VIDEOS:
             pyav(f"--draw {out}: a video")
         with scratch_beside(out if self._suffix else out / "new"):
             pass  # it can be written
         self._taken: str | None = None
-        self._names = Names()
+        self._names, self._cameras = Names(), Names()
         self._file: tuple[str, VideoWriter] | None = None
-        self._live: dict[str, VideoWriter] = {}
+        self._live: dict[str, VideoWriter | Recording] = {}
 
     def add(self, source: Source, row: Row) -> None:
         """Draw an answer; one whose picture cannot be read is passed over. Raises `UsageError`, `MissingExtraError`."""
@@ -67,9 +69,11 @@ class Drawing:
         if source.time is not None:
             self._of_file(source, source.time, picture.size).write(picture, source.time)
         elif source.arrived is not None:
-            if source.name not in self._live:
-                self._live[source.name] = VideoWriter(self._target(source, ".mp4"), picture.size)
-            self._live[source.name].write(picture, source.arrived)
+            video = self._of_camera(source, picture.size)
+            if isinstance(video, Recording):
+                video.add(picture, source.arrived, row.at)
+            else:
+                video.write(picture, source.arrived)
         else:
             _write(picture, self._target(source, ".png" if _is_png(source) else ".jpg"))
 
@@ -80,6 +84,16 @@ class Drawing:
         with ExitStack() as stack:  # each is finished, whatever befalls another
             for video in videos:
                 stack.callback(video.close)
+
+    def _of_camera(self, source: Source, size: tuple[int, int]) -> VideoWriter | Recording:
+        """Give the video that a frame of a camera belongs to, or in a folder the camera's videos."""
+        if source.name not in self._live:
+            if self._suffix:
+                self._live[source.name] = VideoWriter(self._target(source, ".mp4"), size)
+            else:
+                stem = self._cameras.give(file_stem(source.name), "")
+                self._live[source.name] = Recording(self._out, stem, self._names, self._say)
+        return self._live[source.name]
 
     def _of_file(self, source: Source, seconds: float, size: tuple[int, int]) -> VideoWriter:
         """Give the video that a frame of a file belongs to; another begins where the file or the time says so."""
@@ -112,8 +126,8 @@ class Drawing:
     def _name(self, source: Source, suffix: str) -> str:
         """Name a file as its source is named; where that is taken, with the source's folder before it, or a number."""
         path = PurePath(source.name)
-        stem = file_stem(source.name if source.arrived is not None else path.stem)
-        if f"{stem}{suffix}" in self._names and source.arrived is None and path.parent.name:
+        stem = file_stem(path.stem)
+        if f"{stem}{suffix}" in self._names and path.parent.name:
             stem = file_stem(f"{path.parent.name}-{stem}")
         return self._names.give(stem, suffix)
 

@@ -29,8 +29,11 @@ class VideoWriter:
     All have the size of the first, to the even number below, or are fitted into it.
     """
 
-    def __init__(self, target: Path, size: tuple[int, int]) -> None:
-        """Begin a video of `size` (width, height). Raises `UsageError` and `MissingExtraError`."""
+    def __init__(self, target: Path, size: tuple[int, int], series: str | None = None) -> None:
+        """Begin a video of `size` (width, height). Raises `UsageError` and `MissingExtraError`.
+
+        What killed processes left of this target is removed, or of all targets of its `series`.
+        """
         self._target, self._size = target, (max(2, size[0] & ~1), max(2, size[1] & ~1))
         self.last: float | None = None
         """Seconds of the last frame, as they were given."""
@@ -40,8 +43,9 @@ class VideoWriter:
         av = pyav(f"--draw {target}: a video")
         self._frame, self._converter = av.VideoFrame.from_ndarray, av.video.reformatter.VideoReformatter()
         self._stack, self._failed = ExitStack(), False
-        remove_abandoned(target)
-        self._whole = self._stack.enter_context(scratch_beside(target)) / target.name
+        beside = target.with_name(f"{series}{target.suffix}") if series else target
+        remove_abandoned(beside)
+        self._whole = self._stack.enter_context(scratch_beside(beside)) / target.name
         try:
             self._file = av.open(str(self._whole.absolute()), "w", format=VIDEOS[target.suffix.lower()])
             self._stream = self._file.add_stream("libx264", rate=30)  # in name: each frame has its time
@@ -97,8 +101,16 @@ class VideoWriter:
         """Remove what was written, and give the error to raise."""
         self._failed = True
         self._stack.close()
-        why = getattr(error, "strerror", None) or reason(error)
-        return UsageError(f"--draw {self._target}: the video cannot be written ({why}); give another place")
+        return UsageError(f"--draw {self._target}: the video cannot be written ({_why(error)}); give another place")
+
+
+def cause(error: UsageError) -> str:
+    """Give what the system said of a video that cannot be written."""
+    return _why(error.__cause__ or error)
+
+
+def _why(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or reason(error)
 
 
 def _configure(context: Any, width: int, height: int) -> None:
