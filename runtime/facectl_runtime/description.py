@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from facectl_runtime.errors import UsageError, did_you_mean
+from facectl_runtime.errors import UsageError, counted, did_you_mean
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
 
 OPTIONS = "--labels, --resize, --size, --scale, --mean, --std, --channels, --output"
@@ -88,13 +88,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise UsageError(f"--labels {path}: {error.strerror}; give a text with one label a line") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"--labels {path}: not a text in UTF-8; save it as one, with one label a line") from error
+    if text.lstrip().startswith("{"):
+        raise UsageError(f"--labels {path}: a JSON object; give a list of labels in output order, or one a line")
     names = _json_list(path, text) if text.lstrip().startswith("[") else [line.strip() for line in _lines(text)]
     for number, name in enumerate(names, 1):
         if not name or not name.isprintable() or name != name.strip() or len(name) > _LONGEST:
             what = f"{name[:40]!r} is no label" if name else "there is no label"
             raise UsageError(f"--labels {path}: {what} in place {number}; use 1 to {_LONGEST} printable characters")
     if len(names) < 2:
-        raise UsageError(f"--labels {path}: it has {len(names)} labels; at least 2 are needed, one a line")
+        raise UsageError(f"--labels {path}: it has {counted(len(names), 'label')}; at least 2 are needed, one a line")
     labels = _numbered(names)
     if twice := [label for label, times in Counter(labels).items() if times > 1]:
         raise UsageError(f"--labels {path}: {twice[0]!r} is there twice; give every label a name of its own")

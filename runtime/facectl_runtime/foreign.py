@@ -124,9 +124,10 @@ def _check_out(path: Path, out: Path, force: bool) -> None:
         raise UsageError(f"{out}: the copy is of the same kind; give a name that ends in {path.suffix}")
     if out.is_dir():
         raise UsageError(f"{out}: a folder stands there; give another name")
-    if os.path.lexists(out) and (not force or out.resolve() == path.resolve()):
-        how = "give another name" if force else "give another name, or --force to replace it"
-        raise UsageError(f"{out}: already there; {how}")
+    if out.resolve() == path.resolve():
+        raise UsageError(f"{out}: it is the file that is copied, and stays as it is; give another name")
+    if os.path.lexists(out) and not force:
+        raise UsageError(f"{out}: already there; give another name, or --force to replace it")
 
 
 def _size(path: Path, found: ImageInput, asked: tuple[int, int] | None) -> tuple[int, int]:

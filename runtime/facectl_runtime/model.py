@@ -84,6 +84,9 @@ class Model:
         line, `timeout` in seconds; `say` is told what is lost and found. Raises `UsageError`, and `MissingExtraError`
         where PyAV is needed and not here; while rows are asked for, also `ModelError` where the engine fails.
         """
+        for name, given in {"a word": words, "every": [every], "start": [start], "end": [end]}.items():
+            if wrong := [one for one in given if not isinstance(one, str | Path | None)]:
+                raise TypeError(f"{name} is {wrong[0]!r}; give a text, such as 'clip.mp4' and every='0.5s'")
         selection, number = parse_selection(every, start, end), _counted(topk)
         found, streams = open_sources(
             [str(word) for word in words],

@@ -72,10 +72,12 @@ def write_json(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write one document: the fields of `About`, and `results`, a list of rows; at the end the counts of `streams`."""
     head = msgspec.json.encode(about.fields()).decode()
     out.write(head[:-1] + ',"results":[')
-    for number, row in enumerate(rows):
-        out.write((",\n" if number else "\n") + msgspec.json.encode(row).decode())
-    streams = [stream.counts() for stream in about.streams]
-    out.write("\n]" + (f',"streams":{msgspec.json.encode(streams).decode()}' if streams else "") + "}\n")
+    try:
+        for number, row in enumerate(rows):
+            out.write((",\n" if number else "\n") + msgspec.json.encode(row).decode())
+    finally:  # whatever ends it, what is there can be read
+        streams = [stream.counts() for stream in about.streams]
+        out.write("\n]" + (f',"streams":{msgspec.json.encode(streams).decode()}' if streams else "") + "}\n")
 
 
 def write_jsonl(rows: "Iterable[Row]", about: About, out: TextIO) -> None:

@@ -6,7 +6,8 @@ lets that run while what it gave is written out.
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
@@ -16,6 +17,7 @@ from facectl_runtime.devices import usable_cores
 from facectl_runtime.engines.base import Answers, Engine, Pixels
 from facectl_runtime.errors import ImageError
 
+_LOOK = 0.5  # seconds until a waiting thread looks whether a signal has come
 T = TypeVar("T")
 Decoded = tuple[T, Pixels | ImageError]
 _Started = tuple[T, "Future[Pixels | ImageError]"]
@@ -42,13 +44,19 @@ class Ahead(Generic[T]):
         return self
 
     def __next__(self) -> T:
-        given = self._queue.get()
+        given = self._taken()
         if isinstance(given, tuple):
             return given[0]
         self._queue.put(None)  # what has ended stays so
         if given is not None:
             raise given
         raise StopIteration
+
+    def _taken(self) -> tuple[T] | BaseException | None:
+        # A signal that comes just before a wait begins is looked at only when the wait ends; and Windows ends none.
+        while True:
+            with suppress(Empty):
+                return self._queue.get(timeout=_LOOK)
 
     def done(self, count: int = 1) -> None:
         """Make room for as many further items as were done with."""

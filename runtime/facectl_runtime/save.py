@@ -4,6 +4,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path, PurePath
 from time import monotonic
@@ -138,6 +139,8 @@ class Store:
         while found and (self._files > files or self._bytes > total):
             _, gone, path = found.pop()
             path.unlink(missing_ok=True)
+            with suppress(OSError):  # other files are in it
+                path.parent.rmdir()  # a label without a picture is refused where the folder is trained on
             self._files, self._bytes = self._files - 1, self._bytes - gone
         return True
 

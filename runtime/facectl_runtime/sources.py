@@ -28,7 +28,8 @@ VIDEO_SUFFIXES = frozenset(
     for suffix in "3gp avi flv m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()  # noqa: SIM905
 )
 PICAMERA = "picamera"
-SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp")
+SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "tcp", "udp")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
 # A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
@@ -42,6 +43,8 @@ _IMAGE_START = re.compile(
 )
 
 
+_PEEK = 4096
+_BINARY = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")  # what no list of paths has, not even one separated by NUL
 _LONGEST_NAME = 65_536  # bytes; file systems allow 4,096
 
 
@@ -126,12 +129,14 @@ def images_below(
 
 
 def _hidden(path: Path, folder: Path, exclude: Sequence[str]) -> bool:
-    return path.name.startswith(".") or _excluded(path.relative_to(folder), exclude)
+    return path.name.startswith(".") or _excluded(path, folder, exclude)
 
 
-def _excluded(path: Path, exclude: Sequence[str]) -> bool:
-    """Tell whether a pattern matches a path as a whole, or a name in it."""
-    return any(fnmatch(text, pattern) for pattern in exclude for text in (str(path), *path.parts))
+def _excluded(path: Path, folder: Path, exclude: Sequence[str]) -> bool:
+    """Tell whether a pattern matches a path, as it is shown or as it is below `folder`, or a name below that."""
+    below = path.relative_to(folder)
+    texts = (str(path), str(below), *below.parts)
+    return any(fnmatch(text, os.path.normpath(pattern)) for pattern in exclude for text in texts)
 
 
 def display_name(path: str | Path) -> str:
@@ -165,13 +170,24 @@ def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Ite
     if not word or "\0" in word:
         yield Source(display_name(word), None, "is not a path; give a file, a folder or a pattern")
         return
+    if _SCHEME.match(word) and not os.path.lexists(word):
+        kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
+        otherwise = f"is no address that facectl reads; use {kinds}"
+        why = "is a stream; give it on the command line, and alone" if is_stream(word) else otherwise
+        yield Source(shown(word), None, why)
+        return
     path = Path(word)
     if os.path.isdir(word):  # unlike Path.is_dir, also false for a name that is too long  # noqa: PTH112
-        yield from _or_error(_below(path, exclude), word, "no images in this folder")
+        nothing = "no images in this folder (videos are given by name, or by a pattern such as '*.mp4')"
+        yield from _or_error(_below(path, exclude), word, nothing)
     elif os.path.lexists(word) or not glob.has_magic(word):
         yield from _of_path(path, selection)
     else:
-        found = (name for name in sorted(glob.glob(word, recursive=True)) if not _excluded(Path(name), exclude))
+        found = (
+            name
+            for name in sorted(glob.glob(word, recursive=True))
+            if not _excluded(Path(name), Path(Path(name).anchor), exclude)
+        )
         matches = (source for name in found for source in _expand_path(name, exclude, selection))
         yield from _or_error(matches, word, "nothing matches this pattern")
 
@@ -208,11 +224,14 @@ def _standard_input(exclude: Sequence[str], selection: Selection) -> Iterator[So
         yield Source("-", None, "stdin is closed; give files, folders or patterns")
         return
     stream = sys.stdin.buffer
-    start = stream.peek(4096)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
+    start = stream.peek(_PEEK)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
     if _IMAGE_START.match(start):
         from facectl_runtime.image import MAX_BYTES
 
         yield Source("-", stream.read(MAX_BYTES + 1))  # one more than decode takes
+        return
+    if _BINARY.search(start):
+        yield Source("-", None, "what comes on stdin is neither an image nor a list of paths; give a video by its path")
         return
     for name in _split(stream, b"\0" if b"\0" in start else b"\n"):
         if len(name) > _LONGEST_NAME:

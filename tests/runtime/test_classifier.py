@@ -101,3 +101,12 @@ def test_a_row_comes_before_a_slow_source_gives_the_next(model, colours):
     assert next(found)[1].label == "red"
     answered.set()
     assert [row.label for _, row in found] == ["blue"]
+
+
+def test_an_answer_that_is_no_number_is_an_error(colours, tmp_path):
+    """The logarithm of no green and no blue at all; grey has some of each."""
+    path = colours.save(tmp_path / "log.onnx", colours.spec(), colours.graph(last="Log"))
+    red, grey = rows(path, named(colours, "red", "grey"))
+    assert (red.label, red.probability) == (None, None)
+    assert "no number" in red.error
+    assert grey.error is None

@@ -228,7 +228,34 @@ def test_damage_in_the_middle_is_said_and_the_rest_is_answered(tmp_path):
     path.write_bytes(data)
     *frames, last = read(path)
     assert [seen(source) for source in frames] == [n for n in range(75) if n not in (20, 21, 40)]
-    assert "3 packets of its data could not be decoded" in last.error
+    assert "is damaged in 3 places" in last.error
+
+
+def test_frames_that_the_decoder_made_up_are_said(tmp_path):
+    """H.264 with holes: the frames come out, but some are of what could be made of them."""
+    noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), np.uint8)
+    path = write_clip(tmp_path / "v.mkv", list(noise), gop=30)
+    with av.open(str(path)) as file:
+        packets = [bytes(packet) for packet in file.demux(video=0) if packet.size]
+    data = path.read_bytes()
+    for packet in packets[10:20]:
+        middle = len(packet) // 2
+        data = data.replace(packet, packet[:middle] + bytes(len(packet) - middle))
+    path.write_bytes(data)
+    *frames, last = read(path)
+    assert len(frames) > 20
+    assert "is damaged in" in last.error
+
+
+def test_a_clock_that_begins_again_goes_on(tmp_path):
+    """Recordings joined byte by byte, as cameras' pieces often are."""
+    pieces = [clip_bytes(FRAMES[:60]), clip_bytes(FRAMES[:60])]
+    path = joined(tmp_path / "v.ts", *pieces)
+    times = [source.time for source in read(path)]
+    assert len(times) == 120
+    assert times == sorted(times)
+    half_seconds = [source.time for source in read(path, every="0.5s")]
+    assert half_seconds == pytest.approx([0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5], abs=0.05)
 
 
 def test_a_size_and_a_codec_that_change_are_followed(tmp_path):

@@ -100,7 +100,7 @@ def test_names_that_come_again_are_numbered(labels):
     [
         (b"", "it has 0 labels"),
         (b"\n\n", "it has 0 labels"),
-        (b"red\n", "it has 1 labels"),
+        (b"red\n", "it has 1 label;"),
         (b"red\n\nblue", "there is no label in place 2"),
         (b"red\nb\0lue", "is no label in place 2"),
         (b"n01440764\ttench\nred", "is no label in place 1"),
@@ -333,7 +333,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is(foreign, l
         (there, [], "already there; give another name, or --force"),
         (folder, ["--force"], "a folder stands there"),
         (tmp_path / "m.tflite", [], "give a name that ends in .onnx"),
-        (path, ["--force"], "already there; give another name"),
+        (path, ["--force"], "it is the file that is copied"),
         (there / "m.onnx", [], "cannot be written"),
     ):
         ran = facectl("inspect", path, "--labels", labels(), "--write-spec", out, *words)

@@ -56,6 +56,17 @@ def written(kind, rows, about):
     return out.getvalue()
 
 
+def test_json_can_be_read_whatever_ends_it(about):
+    def rows():
+        yield ROWS[0]
+        raise ZeroDivisionError
+
+    out = io.StringIO()
+    with pytest.raises(ZeroDivisionError):
+        FORMATS["json"](rows(), about, out)
+    assert len(msgspec.json.decode(out.getvalue())["results"]) == 1
+
+
 def test_json_is_one_document(about):
     document = msgspec.json.decode(written("json", ROWS, about))
     assert document == {

@@ -109,6 +109,38 @@ def test_a_pillow_image_is_turned_upright_and_put_on_white():
     assert file.top == opened.top
 
 
+def test_rows_can_be_closed_while_they_are_waited_for():
+    """A camera that is not there: another thread ends the wait, and nothing stays behind."""
+    before = set(threading.enumerate())
+    said = threading.Event()
+    rows = facectl_runtime.load("zoo.onnx").stream("http://127.0.0.1:9/", say=lambda _: said.set())
+    got = []
+    waiting = threading.Thread(target=lambda: got.extend(rows))
+    waiting.start()
+    assert said.wait(10)
+    rows.close()
+    for thread in {waiting, *threading.enumerate()} - before:
+        thread.join(10)
+        assert not thread.is_alive(), thread.name
+    assert got == []
+    assert rows.counts()[0].seen == 0
+
+
+@pytest.mark.parametrize("wrong", [{"words": [["a.jpg"]]}, {"every": 25}, {"start": 1.5}])
+def test_what_is_no_word_is_refused(wrong):
+    words = wrong.pop("words", ["a.jpg"])
+    with pytest.raises(TypeError, match="give a text"):
+        facectl_runtime.load("zoo.onnx").stream(*words, **wrong)
+
+
+def test_an_error_of_what_is_told_ends_the_rows():
+    def say(line):
+        raise ZeroDivisionError(line)
+
+    with pytest.raises(ZeroDivisionError):
+        next(facectl_runtime.load("zoo.onnx").stream("http://127.0.0.1:9/", say=say))
+
+
 def test_a_stream_that_is_left_closes_what_it_opened():
     before = set(threading.enumerate())
     rows = facectl_runtime.load("zoo.onnx").stream("clip.mp4")

@@ -261,7 +261,7 @@ def test_what_a_pattern_finds_may_be_left_out_and_what_is_named_may_not():
 
 
 LIVE = "0 12 /dev/video0 /dev/video11 /dev/v4l/by-id/usb-cam picamera rtsp://cam/1 RTSP://cam/1 http://cam"
-STREAMS = "https://u:p@cam/x.mjpg rtmp://cam/live udp://@:5000 srt://cam:9000 tcp://cam:1"
+STREAMS = "https://u:p@cam/x.mjpg rtmp://cam/live udp://@:5000 tcp://cam:9000 tcp://cam:1"
 NOT_LIVE = "1234 -1 0.png video0 /dev/null /dev/video picamera2 ftp://x file:///x rtsp:x ٣"
 
 
@@ -306,3 +306,31 @@ def test_a_file_of_that_name_comes_first(name):
 )
 def test_an_address_is_shown_without_its_password(address, said):
     assert shown(address) == said
+
+
+def test_an_address_that_is_not_known_is_said_without_its_password():
+    (found,) = expand(["rstp://user:Geheim@cam/1"])
+    assert found.name == "rstp://user:***@cam/1"
+    assert "rtsp://" in found.error
+
+
+def test_a_stream_among_paths_is_said(stdin):
+    stdin(b"rtsp://user:Geheim@cam/1\n")
+    (found,) = expand(["-"])
+    assert (found.name, found.error[:11]) == ("rtsp://user:***@cam/1", "is a stream")
+
+
+@pytest.mark.parametrize("data", [b"\x1aE\xdf\xa3\x01\0\0\0", b"\0\0\0\x01\x02\0", bytes(range(1, 40))])
+def test_what_is_neither_image_nor_list_on_stdin_is_one_error(stdin, data):
+    stdin(data)
+    (found,) = expand(["-"])
+    assert "neither an image nor a list" in found.error
+
+
+@pytest.mark.parametrize("pattern", ["deep", "deep/", "./deep", "*/deep", "deep/*"])
+def test_a_folder_is_excluded_however_it_is_named(tmp_path, pattern):
+    for name in ("a.png", "deep/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert [source.data.name for source in expand([str(tmp_path)], [pattern])] == ["a.png"]
+    assert [source.data.name for source in expand([str(tmp_path)], [str(tmp_path / "deep")])] == ["a.png"]

@@ -31,6 +31,7 @@ from facectl_runtime.errors import ImageError, UsageError, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.classifier import Answered
+    from facectl_runtime.spec import ModelSpec
 
 
 def predict(
@@ -120,7 +121,7 @@ def predict(
 
     keeping = (save, save_label or [], save_most, save_bytes)
     with ExitStack() as stack:
-        steps = _steps(spec.labels, keeping, draw, stack, on_change=on_change, force=force, say=say)
+        steps = _steps(spec, keeping, draw, stack, on_change=on_change, force=force, say=say)
         found, streams = open_sources(
             source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
         )
@@ -138,8 +139,8 @@ def predict(
         stream.close()
     if not quiet:
         print(f"{count.said()}, {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
-        for stream in streams:
-            print(stream_line(stream), file=sys.stderr)
+        for line in [*map(stream_line, streams), *([f"drawn: {display_name(draw)}"] if draw else [])]:
+            print(line, file=sys.stderr)
     return INTERRUPTED if interrupted() else ImageError.exit_code if count.errors else 0
 
 
@@ -152,7 +153,7 @@ def _form(**asked: bool) -> str:
 
 
 def _steps(
-    known: Sequence[str],
+    spec: "ModelSpec",
     keeping: tuple[Path | None, Sequence[str], int, str],
     draw: Path | None,
     stack: ExitStack,
@@ -169,15 +170,19 @@ def _steps(
     if draw:
         from facectl_runtime.draw import Drawing, drawn
 
-        drawing = Drawing(draw, force=force)
+        drawing = Drawing(draw, force=force, say=say)
         stack.callback(drawing.close)
         steps.append(partial(drawn, drawing=drawing))
     if on_change:
         steps.append(changes)
     if folder:
         from facectl_runtime.save import Store, parse_size, saved
+        from facectl_runtime.spec import UNKNOWN
 
-        store = Store(folder, known, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
+        if UNKNOWN in labels and UNKNOWN not in spec.labels and spec.threshold is None:
+            raise UsageError("--save-label unknown: the model has no threshold, so that nothing is unknown to it")
+
+        store = Store(folder, spec.labels, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
         steps.append(partial(saved, store=store))
     elif labels:
         raise UsageError("--save-label says what --save keeps; give --save DIR too")

@@ -92,6 +92,8 @@ def _onnxruntime() -> Any:
             raise MissingExtraError(
                 "an .onnx file needs ONNX Runtime; install it with: pip install 'facectl[cpu]' or 'facectl[gpu]'"
             ) from error
+        if isinstance(error.__cause__, KeyboardInterrupt):  # which struck while its C++ was initialized
+            raise KeyboardInterrupt from error
         why = reason(error)
     raise MissingExtraError(f"onnxruntime is installed but does not start ({why}); install it again: {again()}")
 

@@ -78,6 +78,8 @@ def _litert() -> Any:
             raise MissingExtraError(
                 "a .tflite file needs LiteRT; install it with: pip install 'facectl[tflite]'"
             ) from error
+        if isinstance(error.__cause__, KeyboardInterrupt):  # which struck while its C++ was initialized
+            raise KeyboardInterrupt from error
         raise MissingExtraError(
             f"ai-edge-litert is installed but does not start ({reason(error)}); install it again"
         ) from error

@@ -77,6 +77,7 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
             if at >= selection.end:
                 return True
             if picked(at):
+                damaged += frame.is_corrupt  # the decoder has made of it what it could
                 yield Source(name, partial(to_picture, frame), None, None if seek else number, round(at, 6))
         yield from _shortfall(name, _length(container, stream), at, number + 1, damaged, selection)
         return True
@@ -143,7 +144,8 @@ def _shortfall(
     elif last < selection.start:
         why = f"has nothing from {selection.start:g} s on: its last frame is at {last:.3f} s; give an earlier --start"
     elif damaged:
-        why = f"{counted(damaged, 'packet')} of its data could not be decoded; copy or save it again"
+        places = counted(damaged, "place")
+        why = f"is damaged in {places}: frames are missing, or not as they were; copy or save it again"
     else:
         return
     yield Source(name, None, why)

@@ -31,8 +31,9 @@ def live_sources(
 
 def _connect(word: str, timeout: float) -> Connect:
     if word == PICAMERA:
-        from facectl_runtime.video.rpicam import open_picamera
+        from facectl_runtime.video.rpicam import find_program, open_picamera
 
+        find_program()
         return partial(open_picamera, timeout)
     from facectl_runtime.video.frames import pyav
     from facectl_runtime.video.stream import open_camera, open_stream

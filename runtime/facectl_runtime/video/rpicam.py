@@ -21,15 +21,21 @@ _START, _SCAN, _END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
 _SEGMENTS = frozenset(range(0xC0, 0xFF)) - frozenset(range(0xD0, 0xDA))  # the markers after which a length comes
 
 
+def find_program() -> str:
+    """Give the path of `rpicam-vid`. Raises `UsageError` where it is not here."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        raise UsageError("picamera: no rpicam-vid here; on a Raspberry Pi: sudo apt install rpicam-apps-lite")
+    return program
+
+
 @contextmanager
 def open_picamera(timeout: float) -> Iterator[Iterator[Arrived]]:
     """Start `rpicam-vid`, which is stopped at the end; raises what `live.Connect` says.
 
     A camera that gives nothing for `timeout` seconds counts as lost.
     """
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        raise UsageError("picamera: no rpicam-vid here; on a Raspberry Pi: sudo apt install rpicam-apps-lite")
+    program = find_program()
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen([program, *_OPTIONS], stdin=nothing, stdout=pipe, stderr=pipe, bufsize=0) as process:
         try:

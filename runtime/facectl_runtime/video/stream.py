@@ -13,7 +13,7 @@ from facectl_runtime.video.frames import decoder_options, pyav, to_picture
 from facectl_runtime.video.live import Arrived
 
 # What an address may lead to, also by a playlist behind it: files of this machine are not among it.
-_PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,srt,tcp,tls,udp"
+_PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,tcp,tls,udp"
 _CONTAINERS = (
     "rtsp,rtp,sdp,mpegts,hls,flv,live_flv,mpjpeg,mjpeg,mov,mp4,matroska,webm,ogg,avi,asf,mpeg,mpegvideo,h264,hevc,m4v,"
     "image2,jpeg_pipe,png_pipe,webp_pipe,bmp_pipe,gif,aac,mp3"
