@@ -38,6 +38,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/folder.py
 	$(BIN)/python benchmarks/video.py
 	$(BIN)/python benchmarks/live.py
+	$(BIN)/python benchmarks/gpu.py
 	$(BIN)/python benchmarks/peers.py
 	$(BIN)/python benchmarks/raspberry_pi.py
 	$(BIN)/python benchmarks/install_size.py
