@@ -53,9 +53,13 @@ def of_camera(name: str, arrived: float, colour: str = "red", size=(64, 48)) -> 
     return Source(name, lambda: picture, arrived=arrived), answer("red", name=name, at=shown)
 
 
+def into(out: Path, **options) -> Drawing:
+    return Drawing(out, **{"say": print, **options})
+
+
 def draw(given, out: Path, **options) -> None:
     given = list(given)
-    assert list(drawn(iter(given), Drawing(out, **options))) == given
+    assert list(drawn(iter(given), into(out, **options))) == given
 
 
 def frames(path: Path) -> list[tuple[float, np.ndarray]]:
@@ -184,7 +188,7 @@ def test_what_is_there_stays_unless_it_is_to_be_replaced(tmp_path, paint):
     (folder / "b.jpg").write_text("mine")
     for there in (out, folder):
         with pytest.raises(UsageError, match=r"already there; .*--force"):
-            Drawing(there)
+            into(there)
     given = [of_image(paint("a.jpg"))]
     draw(given, out, force=True)
     draw(given, folder, force=True)
@@ -205,7 +209,7 @@ def test_a_source_is_never_drawn_over(paint):
 @pytest.mark.parametrize("name", ["out.avi", "out.webm", "out.gif", "out.HEIC"])
 def test_suffixes_that_are_not_written_are_refused(tmp_path, name):
     with pytest.raises(UsageError, match=r"is not written; give a folder, or a name that ends in \.jpg, .*\.mp4"):
-        Drawing(tmp_path / name)
+        into(tmp_path / name)
 
 
 def test_one_file_takes_one_source(tmp_path, paint):
@@ -227,7 +231,7 @@ def test_a_file_or_a_folder_in_the_way_is_refused(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     for out in ("file", "file/out", "file/out.jpg", "folder.mp4"):
         with pytest.raises(UsageError, match=r"give|another"):
-            Drawing(tmp_path / out, force=True)
+            into(tmp_path / out, force=True)
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -288,7 +292,7 @@ def test_cameras_in_turn_have_a_video_each(tmp_path):
 
 def test_a_camera_begins_a_new_video_every_ten_minutes(tmp_path):
     out = tmp_path / "out"
-    drawing = Drawing(out)
+    drawing = into(out)
     for minute in range(0, 25, 2):
         drawing.add(*of_camera("0", 60 * minute + 7.5))
     assert len([name for name in names(out) if name.endswith(".mp4") and not name.startswith(".")]) == 2
@@ -342,7 +346,7 @@ def test_what_ends_early_leaves_a_whole_video(tmp_path, how):
         yield from (of_camera("0", second / 10) for second in range(7))
         raise KeyboardInterrupt
 
-    with closing(drawn(answers(), Drawing(out, force=True))) as given:
+    with closing(drawn(answers(), into(out, force=True))) as given:
         for _ in range(7):
             next(given)
         assert out.read_text() == "former"
@@ -374,7 +378,7 @@ def noisy(second: int) -> tuple[Source, Row]:
 def test_a_disk_that_fills_up_ends_no_camera(tmp_path, monkeypatch):
     out, said = tmp_path / "out", []
     monkeypatch.setattr(recording, "_RETRY", 0.0)
-    drawing = Drawing(out, say=said.append)
+    drawing = into(out, say=said.append)
     with no_file_over(100_000):
         for second in range(40):
             drawing.add(*noisy(second))
@@ -394,7 +398,7 @@ def test_a_disk_that_fills_up_ends_no_camera(tmp_path, monkeypatch):
 
 def test_it_is_not_tried_at_every_frame(tmp_path):
     said = []
-    drawing = Drawing(tmp_path / "out", say=said.append)
+    drawing = into(tmp_path / "out", say=said.append)
     with no_file_over(100_000):
         for second in range(40):
             drawing.add(*noisy(second))
@@ -420,7 +424,7 @@ def test_a_full_disk_is_an_error_and_leaves_what_was_there(tmp_path, name):
 def test_few_frames_wait_in_memory(tmp_path):
     waiting = []
     given = [of_camera("0", second / 30, size=(320, 240)) for second in range(40)]
-    drawing = Drawing(tmp_path / "out.mp4")
+    drawing = into(tmp_path / "out.mp4")
     for number, (source, row) in enumerate(given):
         drawing.add(source, row)
         video = drawing._live["0"]
@@ -433,6 +437,6 @@ def test_few_frames_wait_in_memory(tmp_path):
 def test_without_pyav_a_video_is_refused_at_once_and_pictures_are_drawn(tmp_path, paint, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(MissingExtraError, match=r"needs PyAV; install it with: pip install 'facectl\[camera\]'"):
-        Drawing(tmp_path / "out.mp4")
+        into(tmp_path / "out.mp4")
     draw([of_image(paint("a.png"))], tmp_path / "out.jpg")
     assert decode(tmp_path / "out.jpg").size == (20, 10)

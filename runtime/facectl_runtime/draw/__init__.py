@@ -38,7 +38,7 @@ def drawn(answered: Iterable[Answered], drawing: "Drawing") -> Iterator[Answered
 class Drawing:
     """Where answers are drawn: a picture of one image, the frames of one video or camera, or a folder for all."""
 
-    def __init__(self, out: Path, *, force: bool = False, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, out: Path, *, force: bool = False, say: Callable[[str], None]) -> None:
         """Prepare to draw into `out`, which is a folder unless its suffix is of a picture or a video.
 
         `force` replaces what is there; in a folder, files of the same names. `say` is told in one line of cameras that
