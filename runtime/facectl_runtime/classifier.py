@@ -19,7 +19,10 @@ from facectl_runtime.pipeline import Ahead, Decoded, answers, decode_ahead
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
-BATCH = 8
+BATCH, GPU_BATCH = 2, 32
+"""Images that are answered at once, of many: on the CPU more gain nothing that `benchmarks/folder.py` sees, and take
+memory."""
+_AHEAD = 8  # images that wait for the engine, beside those that are being decoded
 _WRITTEN = 16  # rows that may wait to be written
 _NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
 
@@ -87,11 +90,15 @@ def classify(
     for. `done` of what is given has to be called for each row that was dealt with.
     """
     reader = format_of(model, engine)
+
+    def batch() -> int:
+        return batch_of(opened)  # it is asked for once the engine is open
+
     if live:  # a frame that waited for the model would be old
         opened = reader.open(model, spec, device)
-        decoded = decoding(sources, spec.input, device, live=True)
+        decoded = decoding(sources, spec.input, device, batch, live=True)
     else:
-        decoded = decoding(sources, spec.input, device, live=False)
+        decoded = decoding(sources, spec.input, device, batch, live=False)
         try:
             opened = reader.open(model, spec, device)
         except BaseException:
@@ -102,12 +109,20 @@ def classify(
     return opened, Ahead(bare, 1 if live else _WRITTEN)
 
 
+def batch_of(engine: Engine) -> int:
+    """Give how many images an engine is best given at once, where there are many."""
+    return engine.batch or (GPU_BATCH if engine.device.startswith("cuda") else BATCH)
+
+
 def decoding(
-    sources: Iterable[Source], spec: InputSpec, device: Device, *, live: bool
+    sources: Iterable[Source], spec: InputSpec, device: Device, batch: Callable[[], int], *, live: bool
 ) -> Generator[list[Decoded[Source]], None, None]:
-    """Decode sources ahead of an engine's work; of live ones, one frame when it is asked for."""
-    batch, workers, room = (1, 1, 1) if live else (BATCH, device.cores, None)
-    return decode_ahead(sources, loader(spec), batch, eager=True, workers=workers, room=room)
+    """Decode sources ahead of an engine's work, in lists of up to `batch`; of live ones, one when asked for."""
+    load = loader(spec)
+    if live:
+        return decode_ahead(sources, load, 1, eager=True, workers=1, room=1)
+    room = (GPU_BATCH if device.kind == "cuda" else _AHEAD) + 2 * device.cores
+    return decode_ahead(sources, load, batch, eager=True, workers=device.cores, room=room)
 
 
 def loader(spec: InputSpec) -> Callable[[Source], Pixels]:

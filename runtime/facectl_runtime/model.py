@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.classifier import BATCH, Answered, Row, answered, decoding, loader, read_spec
+from facectl_runtime.classifier import Answered, Row, answered, batch_of, decoding, loader, read_spec
 from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """The path of an image file, what is in one, a Pillow image, or uint8 RGB, height × width × 3."""
+
+
+_AHEAD = 8  # rows that may wait to be asked for
 
 
 class Model:
@@ -96,14 +99,15 @@ class Model:
             timeout=timeout,
             say=say,
         )
-        decoded = decoding(found, self.spec.input, self._device, live=bool(streams))
+        engine = self._engine
+        decoded = decoding(found, self.spec.input, self._device, lambda: batch_of(engine), live=bool(streams))
         return Rows(answered(decoded, self._engine, self.spec, number), streams)
 
     def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
         """Decode what was given: one in this thread, several on every core."""
         load = loader(self.spec.input)
         if len(sources) > 1:
-            return decode_ahead(sources, load, BATCH, eager=False, workers=self._device.cores)
+            return decode_ahead(sources, load, batch_of(self._engine), eager=False, workers=self._device.cores)
         try:
             return [[(source, load(source)) for source in sources]]
         except ImageError as error:
@@ -116,7 +120,7 @@ class Rows(Iterator[Row]):
     def __init__(self, answers: Iterable[Answered], streams: "Sequence[Live]") -> None:
         self._streams = {stream.name: stream for stream in streams}
         # What is asked for ahead would be old by the time that it is wanted.
-        self._ahead = Ahead(answers, 0 if streams else BATCH)
+        self._ahead = Ahead(answers, 0 if streams else _AHEAD)
 
     def __next__(self) -> Row:
         self._ahead.done()

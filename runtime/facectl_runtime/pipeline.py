@@ -91,7 +91,7 @@ class Ahead(Generic[T]):
 def decode_ahead(
     items: Iterable[T],
     load: Callable[[T], Pixels],
-    batch: int,
+    batch: int | Callable[[], int],
     *,
     eager: bool,
     workers: int | None = None,
@@ -99,12 +99,16 @@ def decode_ahead(
 ) -> Generator[list[Decoded[T]], None, None]:
     """Load items in `workers` threads (one a core), and give them in order in lists of up to `batch`.
 
+    `batch` may be a function, which is asked when the first list is, and then `room` has to be given.
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
     items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
     `ImageError` of `load` takes the place of its pixels. At most `room` items (batch + 2 × workers) are held at a
     time, each until the list after its own is asked for; `items` may be as slow as it likes.
     """
     workers = workers or usable_cores()
+    if room is None:
+        assert isinstance(batch, int)
+        room = batch + 2 * workers
     pool = ThreadPoolExecutor(workers, "decode")
 
     def attempt(item: T) -> Pixels | ImageError:
@@ -113,12 +117,13 @@ def decode_ahead(
         except ImageError as error:
             return error
 
-    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room or batch + 2 * workers)
+    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room)
 
     def drain() -> Generator[list[Decoded[T]], None, None]:
         try:
             yield []  # taken below: a generator that never began would not run its `finally`
-            for ready in _batches(started, batch, eager):
+            size = batch if isinstance(batch, int) else batch()
+            for ready in _batches(started, size, eager):
                 yield ready
                 started.done(len(ready))
         finally:

@@ -256,5 +256,4 @@ def test_a_long_video_is_held_in_part_only(model, tmp_path, facectl, monkeypatch
     monkeypatch.setattr(clip, "partial", Counted)
     ran = facectl("predict", model, path, "--csv")
     assert ran.out.count("\n") == 601
-    bound = classifier.BATCH + 2 * usable_cores() + classifier._WRITTEN + classifier.BATCH
-    assert 1 < most <= bound + 4
+    assert 1 < most <= classifier._AHEAD + 2 * usable_cores() + 4  # of the decoder and the loops, one each
