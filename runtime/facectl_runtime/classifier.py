@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from facectl_runtime import image
-from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
@@ -18,6 +18,9 @@ from facectl_runtime.errors import ImageError, ModelError
 from facectl_runtime.pipeline import Ahead, Decoded, answers, decode_ahead
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
+
+if TYPE_CHECKING:
+    from facectl_runtime.description import Description
 
 BATCH, GPU_BATCH = 2, 32
 """Images that are answered at once, of many: on the CPU more gain nothing that `benchmarks/folder.py` sees, and take
@@ -57,7 +60,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
 Answered = tuple[Source, Row]
 
 
-def read_spec(model: Path, description: Description | None = None) -> ModelSpec:
+def read_spec(model: Path, description: "Description | None" = None) -> ModelSpec:
     """Read the spec of a classifier, or make that of one of others, which `description` is of.
 
     Raises `ModelError` where there is none or its task is another; with a description, what `foreign.describe` does.

@@ -4,7 +4,6 @@ That module takes as long to import as numpy (it parses e-mail headers), and `fa
 """
 
 import sys
-from configparser import ConfigParser
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -41,6 +40,8 @@ def _section(file: Path, group: str) -> dict[str, str]:
     text = file.read_text(encoding="utf-8", errors="replace")
     if f"[{group}]" not in text:
         return {}
+    from configparser import ConfigParser
+
     parser = ConfigParser(delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # names keep their case
     parser.read_string(text)

@@ -10,7 +10,7 @@ from pathlib import Path
 CPU, GPU = "onnxruntime", "onnxruntime-gpu"
 """Two packages with files of the same names: the later overwrites the earlier, and removing either breaks the other."""
 
-_FOLDER = re.compile(r"(.+?)-(\d[^-]*)(-.*)?\.(dist|egg)-info")
+_FOLDER = r"(.+?)-(\d[^-]*)(-.*)?\.(dist|egg)-info"
 
 
 def installed() -> dict[str, str]:
@@ -18,7 +18,7 @@ def installed() -> dict[str, str]:
     found: dict[str, str] = {}
     for folder in sys.path:
         for place in Path(folder or ".").glob("*-info"):
-            if parts := _FOLDER.fullmatch(place.name):
+            if parts := re.fullmatch(_FOLDER, place.name):
                 found.setdefault(normalized(parts[1]), parts[2])  # the first on the path counts
     return found
 

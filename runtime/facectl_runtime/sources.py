@@ -28,23 +28,23 @@ VIDEO_SUFFIXES = frozenset(
     for suffix in "3gp avi flv m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()  # noqa: SIM905
 )
 PICAMERA = "picamera"
+_DIGITS = 3  # of a camera's number
 SCHEMES = ("http", "https", "rtmp", "rtp", "rtsp", "rtsps", "tcp", "udp")
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+# Patterns are compiled where they are used: an image that is named by its path meets none of them.
+_SCHEME = r"(?i)[a-z][a-z0-9+.-]*://"
 TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
 # A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
-_LOGIN = re.compile(r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)")
-_SECRET = re.compile(r"([?&/](?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*", re.IGNORECASE)
-_DEVICE = re.compile(r"/dev/(video\d+|v4l/.+)")
+_LOGIN = r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)"
+_HIDDEN = r"(?i)([?&/](?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*"
+_DEVICE = r"/dev/(video\d+|v4l/.+)"
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
-_IMAGE_START = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|P[1-6]\s+[#\d]|\0\0..ftyp",
-    re.DOTALL,
+_IMAGE_START = (
+    rb"(?s)\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF.{4}WEBP|GIF8[79]a|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|P[1-6]\s+[#\d]|"
+    rb"\0\0..ftyp"
 )
-
-
 _PEEK = 4096
-_BINARY = re.compile(rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]")  # what no list of paths has, not even one separated by NUL
+_BINARY = rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]"  # what no list of paths has, not even one separated by NUL
 _LONGEST_NAME = 65_536  # bytes; file systems allow 4,096
 
 
@@ -149,9 +149,10 @@ def is_live(word: str) -> bool:
 
     A file that is named `0` or `picamera` comes first.
     """
-    if is_stream(word) or _DEVICE.fullmatch(word):
+    if is_stream(word) or (word.startswith("/dev/") and re.fullmatch(_DEVICE, word)):
         return True
-    return (word == PICAMERA or re.fullmatch(r"\d{1,3}", word, re.ASCII) is not None) and not os.path.lexists(word)
+    index = len(word) <= _DIGITS and word.isascii() and word.isdecimal()
+    return (word == PICAMERA or index) and not os.path.lexists(word)
 
 
 def is_stream(word: str) -> bool:
@@ -163,14 +164,14 @@ def is_stream(word: str) -> bool:
 def shown(address: str) -> str:
     """Give an address as it may be printed: without a password."""
     login = re.sub(_LOGIN, r"\1:***@", address, count=1)
-    return re.sub(_SECRET, r"\1***", login)
+    return re.sub(_HIDDEN, r"\1***", login)
 
 
 def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Iterator[Source]:
     if not word or "\0" in word:
         yield Source(display_name(word), None, "is not a path; give a file, a folder or a pattern")
         return
-    if _SCHEME.match(word) and not os.path.lexists(word):
+    if "://" in word and re.match(_SCHEME, word) and not os.path.lexists(word):
         kinds = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         otherwise = f"is no address that facectl reads; use {kinds}"
         why = "is a stream; give it on the command line, and alone" if is_stream(word) else otherwise
@@ -225,12 +226,12 @@ def _standard_input(exclude: Sequence[str], selection: Selection) -> Iterator[So
         return
     stream = sys.stdin.buffer
     start = stream.peek(_PEEK)  # type: ignore[union-attr]  # a BufferedReader, which typeshed calls BinaryIO
-    if _IMAGE_START.match(start):
+    if re.match(_IMAGE_START, start):
         from facectl_runtime.image import MAX_BYTES
 
         yield Source("-", stream.read(MAX_BYTES + 1))  # one more than decode takes
         return
-    if _BINARY.search(start):
+    if re.search(_BINARY, start):
         yield Source("-", None, "what comes on stdin is neither an image nor a list of paths; give a video by its path")
         return
     for name in _split(stream, b"\0" if b"\0" in start else b"\n"):

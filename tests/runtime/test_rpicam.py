@@ -94,7 +94,7 @@ def test_frames_come_as_soon_as_they_are_taken(camera, name):
         seen = [(number_of(np.asarray(one.picture())), one.at) for one in itertools.islice(frames, 10)]
     assert [number for number, _ in seen] == list(range(10))
     left = {one.number: one.at for one in rpicam_vid.sent(log)}
-    assert np.median([at - left[number] for number, at in seen]) < 0.5
+    assert np.median([at - left[number] for number, at in seen]) < 2
 
 
 def test_garbage_between_pictures_loses_few(camera):

@@ -3,9 +3,8 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +30,9 @@ from facectl_runtime.errors import ImageError, UsageError, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.classifier import Answered
+    from facectl_runtime.description import Description
+    from facectl_runtime.draw import Drawing
+    from facectl_runtime.save import Store
     from facectl_runtime.spec import ModelSpec
 
 
@@ -58,8 +60,9 @@ def predict(
         typer.Option(min=0, help="Attempts to find a lost camera or stream again. [default: for ever]"),
     ] = None,
     timeout: Annotated[
-        str, typer.Option(metavar="5s", help="A camera or stream that gives nothing for so long counts as lost.")
-    ] = "5s",
+        str | None,
+        typer.Option(metavar="5s", help="A camera or stream that gives nothing for so long is lost. [default: 5s]"),
+    ] = None,
     on_change: Annotated[bool, typer.Option("--on-change", help="Only answers unlike the one before.")] = False,
     save: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Keep the pictures there, in a folder a label; the oldest go.")
@@ -104,33 +107,31 @@ def predict(
     from facectl_runtime.cli import INTERRUPTED
     from facectl_runtime.cli.counting import Count, bar, stream_line, told
     from facectl_runtime.cli.signals import ending
-    from facectl_runtime.description import description_of
     from facectl_runtime.devices import parse_device
     from facectl_runtime.output import FORMATS, About
-    from facectl_runtime.sources import display_name, open_sources
+    from facectl_runtime.sources import TIMEOUT, display_name, open_sources
     from facectl_runtime.video.selection import parse_length, parse_selection
 
     form = _form(json=json, jsonl=jsonl, csv=csv)
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
-    selection, patience = parse_selection(every, start, end), parse_length("--timeout", timeout)
-    spec = read_spec(model, description_of(labels, resize, size, scale, mean, std, channels, output))
+    selection = parse_selection(every, start, end)
+    patience = TIMEOUT if timeout is None else parse_length("--timeout", timeout)
+    spec = read_spec(model, _described(labels, resize, size, scale, mean, std, channels, output))
 
     def say(message: str) -> None:
         if not quiet:
             print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
 
-    keeping = (save, save_label or [], save_most, save_bytes)
+    store = _store(spec, save, save_label or [], save_most, save_bytes, say)
+    drawing = _drawing(draw, say, force=force)
     with ExitStack() as stack:
-        steps = _steps(spec, keeping, draw, stack, on_change=on_change, force=force, say=say)
         found, streams = open_sources(
             source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
         )
-        pictures = bool(save or draw)
+        pictures = bool(store or drawing)
         opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams), pictures=pictures)
         count = Count(rows, streams)
-        answered = iter(count)
-        for step in steps:
-            answered = step(answered)
+        answered = _passed(iter(count), drawing, store, stack, on_change=on_change)
         advance = stack.enter_context(bar(hidden=quiet or bool(streams)))
         interrupted = stack.enter_context(ending(rows.close))
         about = About(display_name(model), spec, opened, str(asked), topk, streams)
@@ -144,6 +145,15 @@ def predict(
     return INTERRUPTED if interrupted() else ImageError.exit_code if count.errors else 0
 
 
+def _described(*words: Any) -> "Description | None":
+    """Read what is said of a model of others, which hardly ever anything is."""
+    if words.count(None) == len(words):
+        return None
+    from facectl_runtime.description import description_of
+
+    return description_of(*words)
+
+
 def _form(**asked: bool) -> str:
     """Give the name of the one output format that is asked for. Raises `UsageError` for several."""
     chosen = [name for name, wanted in asked.items() if wanted]
@@ -152,38 +162,51 @@ def _form(**asked: bool) -> str:
     return chosen[0] if chosen else "table"
 
 
-def _steps(
-    spec: "ModelSpec",
-    keeping: tuple[Path | None, Sequence[str], int, str],
-    draw: Path | None,
+def _store(
+    spec: "ModelSpec", folder: Path | None, labels: Sequence[str], most: int, size: str, say: Callable[[str], None]
+) -> "Store | None":
+    """Give where pictures are kept, if they are. Raises `UsageError`."""
+    if folder is None:
+        if labels:
+            raise UsageError("--save-label says what --save keeps; give --save DIR too")
+        return None
+    from facectl_runtime.save import Store, parse_size
+    from facectl_runtime.spec import UNKNOWN
+
+    if UNKNOWN in labels and UNKNOWN not in spec.labels and spec.threshold is None:
+        raise UsageError("--save-label unknown: the model has no threshold, so that nothing is unknown to it")
+    return Store(folder, spec.labels, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
+
+
+def _drawing(out: Path | None, say: Callable[[str], None], *, force: bool) -> "Drawing | None":
+    """Give where answers are drawn, if they are. Raises `UsageError`."""
+    if out is None:
+        return None
+    from facectl_runtime.draw import Drawing
+
+    return Drawing(out, force=force, say=say)
+
+
+def _passed(
+    answered: "Iterator[Answered]",
+    drawing: "Drawing | None",
+    store: "Store | None",
     stack: ExitStack,
     *,
     on_change: bool,
-    force: bool,
-    say: Callable[[str], None],
-) -> "list[Callable[[Iterator[Answered]], Iterator[Answered]]]":
-    """Give what answers pass through on their way out; what is begun there is finished with `stack`."""
-    from facectl_runtime.output import changes
+) -> "Iterator[Answered]":
+    """Lead answers through what is asked for on their way out; what is begun there is finished with `stack`."""
+    if drawing:
+        from facectl_runtime.draw import drawn
 
-    folder, labels, most, size = keeping
-    steps: list[Callable[[Iterator[Answered]], Iterator[Answered]]] = []
-    if draw:
-        from facectl_runtime.draw import Drawing, drawn
-
-        drawing = Drawing(draw, force=force, say=say)
         stack.callback(drawing.close)
-        steps.append(partial(drawn, drawing=drawing))
+        answered = drawn(answered, drawing)
     if on_change:
-        steps.append(changes)
-    if folder:
-        from facectl_runtime.save import Store, parse_size, saved
-        from facectl_runtime.spec import UNKNOWN
+        from facectl_runtime.output import changes
 
-        if UNKNOWN in labels and UNKNOWN not in spec.labels and spec.threshold is None:
-            raise UsageError("--save-label unknown: the model has no threshold, so that nothing is unknown to it")
+        answered = changes(answered)
+    if store:
+        from facectl_runtime.save import saved
 
-        store = Store(folder, spec.labels, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
-        steps.append(partial(saved, store=store))
-    elif labels:
-        raise UsageError("--save-label says what --save keeps; give --save DIR too")
-    return steps
+        answered = saved(answered, store)
+    return answered

@@ -5,9 +5,9 @@ folder, and gives a `Format`.
 """
 
 import os
+from importlib import import_module
 from pathlib import Path
 
-from facectl_runtime.engines import coreml, onnx, tflite
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.errors import ModelError
 from facectl_runtime.handed_in import entry_points
@@ -22,7 +22,8 @@ _CORE_ML_FORMS = {
     "mlmodel": "a file out of a Core ML package, or a model of the older kind; give the .mlpackage folder that it lies "
     "in, or convert it again with convert_to='mlprogram'",
 }
-FORMATS = {"onnx": onnx.FORMAT, "tflite": tflite.FORMAT, "mlpackage": coreml.FORMAT}
+FORMATS = {"onnx": "onnx", "tflite": "tflite", "mlpackage": "coreml"}
+"""Suffix → the module below, imported where it is asked for, that has its `FORMAT`."""
 
 
 def format_of(model: Path, engine: str = AUTO) -> Format:
@@ -41,7 +42,8 @@ def _format_of(model: Path) -> Format:
     if kind not in FORMATS and model.is_dir() and (model / "spec.json").exists():
         kind = RUN
     if kind in FORMATS:
-        return FORMATS[kind]
+        own: Format = import_module(f"{__name__}.{FORMATS[kind]}").FORMAT
+        return own
     others = entry_points("facectl.engines")
     if kind in others:
         return _loaded(others[kind].load())

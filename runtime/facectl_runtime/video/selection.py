@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from facectl_runtime.errors import UsageError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)", re.ASCII)
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)", re.ASCII)
+_LENGTH = r"(?a)(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)"
+_CLOCK = r"(?a)(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)"
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ def parse_selection(every: str | None, start: str | None, end: str | None) -> Se
         return Selection(first, last)
     if re.fullmatch(r"[1-9][0-9]{0,8}", every):
         return Selection(first, last, every_frames=int(every))
-    if (match := _LENGTH.fullmatch(every)) and (seconds := float(match[1]) * _UNITS[match[2]]):
+    if (match := re.fullmatch(_LENGTH, every)) and (seconds := float(match[1]) * _UNITS[match[2]]):
         return Selection(first, last, every_seconds=seconds)
     raise UsageError(f"--every {every!r} is not known; use a time such as 0.5s, or a number of frames such as 10")
 
 
 def parse_length(option: str, text: str) -> float:
     """Read a length of time such as `5s`, `500ms` or `2m`, in seconds. Raises `UsageError`."""
-    if (match := _LENGTH.fullmatch(text)) and (seconds := float(match[1]) * _UNITS[match[2]]):
+    if (match := re.fullmatch(_LENGTH, text)) and (seconds := float(match[1]) * _UNITS[match[2]]):
         return seconds
     raise UsageError(f"{option} {text!r} is not a time; use one such as 5s, 500ms or 2m")
 
 
 def _time(option: str, text: str) -> float:
-    if match := _LENGTH.fullmatch(text):
+    if match := re.fullmatch(_LENGTH, text):
         return float(match[1]) * _UNITS[match[2]]
-    if match := _CLOCK.fullmatch(text):
+    if match := re.fullmatch(_CLOCK, text):
         return 3600 * int(match[1] or 0) + 60 * int(match[2] or 0) + float(match[3])
     raise UsageError(f"{option} {text!r} is not a time; use seconds such as 90 or 1.5s, or a clock such as 1:30")
