@@ -22,9 +22,9 @@ from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 if TYPE_CHECKING:
     from facectl_runtime.description import Description
 
-BATCH, GPU_BATCH = 2, 32
-"""Images that are answered at once, of many: on the CPU more gain nothing that `benchmarks/folder.py` sees, and take
-memory."""
+BATCH, GPU_BATCH = 4, 32
+"""Images that are answered at once, of many. On the CPU whole folders are answered no faster with more
+(`benchmarks/folder.py` has sessions alone), and memory grows with them."""
 _AHEAD = 8  # images that wait for the engine, beside those that are being decoded
 _WRITTEN = 16  # rows that may wait to be written
 _NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
