@@ -1,8 +1,7 @@
 """`--draw`: answers drawn on pictures and videos, each there whole or not at all."""
 
-import resource
 import sys
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from facectl_runtime.image import decode
 from facectl_runtime.sources import Source
 from facectl_runtime.video.clip import clip
 from facectl_runtime.video.selection import ALL, Selection
+from helpers import no_file_over
 
 
 def answer(label: str | None = None, *top: tuple[str, float], name: str = "x", **more) -> Row:
@@ -355,17 +355,6 @@ def test_what_ends_early_leaves_a_whole_video(tmp_path, how):
                 next(given)
     assert [time for time, _ in frames(out)] == pytest.approx([second / 10 for second in range(7)], abs=0.001)
     assert names(out.parent) == ["out.mp4"]
-
-
-@contextmanager
-def no_file_over(size: int):
-    """Let every write past `size` bytes fail, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def noisy(second: int) -> tuple[Source, Row]:

@@ -2,8 +2,6 @@
 
 import io
 import os
-import resource
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +17,7 @@ from facectl_runtime.save import Store, parse_size, saved
 from facectl_runtime.sources import Source
 from facectl_runtime.video.clip import clip
 from facectl_runtime.video.selection import ALL
+from helpers import no_file_over
 
 LABELS = ("red", "green", "a/b")
 
@@ -63,17 +62,6 @@ def names(folder: Path) -> set[str]:
 
 def seconds(folder: Path) -> list[int]:
     return sorted(int(Path(name).name[13:15]) for name in names(folder) if ".facectl." in name)
-
-
-@contextmanager
-def no_file_over(size: int):
-    """Let every write past `size` bytes fail, as on a disk that is full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_frames_of_a_camera_are_kept_as_jpeg_by_label_and_time(store, tmp_path):
