@@ -31,6 +31,8 @@ class Site:
     validator: tuple[str, str] | None = ("ETag", '"one"')
     cuts: list[int] = field(default_factory=list)
     """After how many bytes each of the next answers breaks off."""
+    hang_ups: int = 0
+    """How many of the next requests get no answer at all."""
     statuses: list[int] = field(default_factory=list)
     """Of the next answers, instead of files."""
     chunked: bool = False
@@ -87,6 +89,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: int, body: bytes, *headers: tuple[str, str]) -> None:
         site = self.site
+        if site.hang_ups:
+            site.hang_ups -= 1
+            self.close_connection = True
+            return
         self.send_response(status)
         length = ("Transfer-Encoding", "chunked") if site.chunked else ("Content-Length", str(len(body)))
         kind = ("Content-Type", "text/html" if body.startswith(b"<") else "application/octet-stream")
@@ -103,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
                 site.pause.wait(10)
         if site.chunked and cut is None:
             self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = cut is not None
+        self.close_connection = cut is not None and cut < len(body)
 
     def handle(self) -> None:
         with suppress(ConnectionError):  # who asked has had enough

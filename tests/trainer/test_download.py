@@ -223,6 +223,15 @@ def test_a_server_that_is_not_there(weights, site, folder):
     assert names(folder) == []
 
 
+def test_a_server_that_hangs_up_is_asked_again(weights, site, folder):
+    site.hang_ups = transfer.TRIES - 1
+    get(weights, site)
+    assert names(folder) == ["net.h5"]
+    (folder / "net.h5").unlink()
+    site.hang_ups = transfer.TRIES
+    assert "127.0.0.1: the connection broke" in refused(weights, site)
+
+
 def test_a_server_that_falls_silent(weights, site, folder, monkeypatch):
     monkeypatch.setattr(transfer, "TIMEOUT", (1.0, 0.05))
     monkeypatch.setattr(transfer, "TRIES", 1)

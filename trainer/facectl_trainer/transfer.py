@@ -122,8 +122,12 @@ def unwritable(path: Path, error: OSError) -> FacectlError:
     return FacectlError(f"{path}: cannot be written ({error.strerror or error}); {advice}give another folder with --to")
 
 
-def broken(source: str, error: "requests.RequestException") -> UnreachableError:
-    """Say in one line why a source did not answer."""
+def broken(source: str, error: "requests.RequestException") -> BrokenError:
+    """Say in one line why a source did not answer: a server that hung up was there, and is asked again."""
+    from urllib3.exceptions import ProtocolError
+
+    if any(isinstance(cause, ProtocolError) for cause in error.args):
+        return BrokenError(f"{source}: the connection broke")
     return UnreachableError(f"{source}: {_why(error)}")
 
 
@@ -257,7 +261,6 @@ def _why(error: "requests.RequestException") -> str:
         requests.Timeout: "does not answer in time",
         requests.exceptions.ProxyError: "the proxy does not let it through",
         requests.exceptions.SSLError: "its certificate is not accepted",
-        requests.exceptions.ChunkedEncodingError: "the connection broke",
         requests.ConnectionError: "cannot be reached",
     }
     return next((text for kind, text in words.items() if isinstance(error, kind)), reason(error))
