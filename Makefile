@@ -10,7 +10,7 @@ demo: $(READY)
 	$(BIN)/facectl demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,6 +21,7 @@ types: $(READY)
 
 # The figures in README; docs/benchmarks.md says where the photographs come from.
 bench: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 	$(BIN)/python benchmarks/exports.py
 	$(BIN)/python benchmarks/core_ml.py
 	$(BIN)/python benchmarks/core_ml_ops.py

@@ -1,5 +1,6 @@
 """Fixtures for the tests of every package."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -8,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from helpers import Ran, call
+
+# Tests run beside one another: threads of one would take the other's core.
+os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 # Handling of SIGINT is inherited, and a shell's background jobs ignore it.
 PROGRAM = (

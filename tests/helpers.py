@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from facectl_runtime.cli import run
 
 
@@ -50,3 +52,8 @@ def no_file_over(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def slow(*values: Any) -> Any:
+    """Give the values of a parametrized test that only `make bench` runs."""
+    return pytest.param(*values, marks=pytest.mark.slow)

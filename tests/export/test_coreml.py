@@ -14,6 +14,7 @@ from facectl_runtime.coreml_metadata import graph_digest, read_metadata
 from facectl_runtime.engines import format_of
 from facectl_runtime.errors import MissingExtraError, ModelError, UsageError
 from facectl_runtime.spec import InputSpec, Metrics, ModelSpec, OutputSpec, Provenance, Squash, encode
+from helpers import slow
 
 tf_keras = pytest.importorskip("tf_keras")
 ct = pytest.importorskip("coremltools")
@@ -117,7 +118,7 @@ def test_a_float_program_answers_as_keras_does(full, half, expected):
     assert mil.answers(half, PIXELS)[1] == [LABELS[row.argmax()] for row in expected]
 
 
-@pytest.mark.parametrize(("ios", "version"), [(15, 6), (16, 7), (17, 8), (18, 9)])
+@pytest.mark.parametrize(("ios", "version"), [(15, 6), slow(16, 7), slow(17, 8), (18, 9)])
 def test_a_classifier_takes_an_rgb_image_and_names_its_class(tiny, tmp_path, ios, version):
     path = tmp_path / "tiny.mlpackage"
     coreml.write_float(tiny, spec_of(), path, half=True, ios=ios)
@@ -228,12 +229,17 @@ def test_a_pruned_program_is_smaller_and_answers_the_same(half, tmp_path):
     assert weight_bytes(tmp_path / "dense.mlpackage") == weight_bytes(half)
 
 
+@pytest.fixture(scope="module")
+def old(tiny, tmp_path_factory):
+    path = tmp_path_factory.mktemp("packages") / "old.mlpackage"
+    coreml.write_float(tiny, spec_of(), path, half=True, ios=15)
+    return path
+
+
 @pytest.mark.parametrize(
     "write", [coreml.write_int8_weights, coreml.write_sparse, lambda half, path: coreml.write_palette(half, path, 6)]
 )
-def test_compressed_weights_are_refused_before_ios_16(tiny, tmp_path, write):
-    old = tmp_path / "old.mlpackage"
-    coreml.write_float(tiny, spec_of(), old, half=True, ios=15)
+def test_compressed_weights_are_refused_before_ios_16(old, tmp_path, write):
     with pytest.raises(UsageError, match=r"old\.mlpackage: it is made for iOS 15.*--ios 16"):
         write(old, tmp_path / "new.mlpackage")
     assert not (tmp_path / "new.mlpackage").exists()

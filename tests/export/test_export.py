@@ -25,6 +25,7 @@ from facectl_runtime.image import load
 from facectl_runtime.labelled import Image, Split
 from facectl_runtime.onnx_metadata import graph_digest
 from facectl_trainer.run import Run, read_run
+from helpers import slow
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -409,7 +410,7 @@ def wait_for(stream, words):
     pytest.fail(f"the process ended before it said {words!r}")
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("blow", [signal.SIGINT, slow(signal.SIGKILL)])
 def test_what_ends_it_leaves_the_old_export_whole(trained, start, old, tree, tmp_path, blow):
     before = tree(old)
     process = start("export", trained.folder, "--out", old, "--quantize", "fp32,int8")

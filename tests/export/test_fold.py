@@ -10,6 +10,7 @@ from tf_keras import layers  # noqa: E402
 from facectl_export.tuning.fine_tune import BACKBONES as TUNABLE  # noqa: E402
 from facectl_export.tuning.fold import LOGITS, fold  # noqa: E402
 from facectl_trainer.backbones import BACKBONES  # noqa: E402
+from helpers import slow  # noqa: E402
 
 
 def network(name, side, seed=0):
@@ -29,7 +30,9 @@ def network(name, side, seed=0):
     return model
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v2", "inception_resnet_v1", "convnet_bn"])
+@pytest.mark.parametrize(
+    "name", ["efficientnet_lite0", slow("mobilenet_v2"), slow("inception_resnet_v1"), "convnet_bn"]
+)
 def test_the_answers_stay_and_the_batch_norms_go(name):
     side = max(64, BACKBONES[name].smallest)
     model = network(name, side)

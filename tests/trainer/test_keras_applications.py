@@ -11,6 +11,7 @@ from PIL import Image
 from facectl_runtime.errors import ModelError
 from facectl_trainer.backbones import backbone
 from facectl_trainer.weights import find
+from helpers import slow
 
 tf_keras = pytest.importorskip("tf_keras")
 
@@ -53,7 +54,10 @@ def official(model, path):
     return path
 
 
-@pytest.mark.parametrize("name", PLAIN)
+LARGE = {"inception_v3", "efficientnet_b0"}
+
+
+@pytest.mark.parametrize("name", [slow(name) if name in LARGE else name for name in PLAIN])
 def test_it_answers_as_keras_after_its_own_preprocessing(name, tmp_path):
     model, preprocess = plain(name)
     entry = backbone(name)

@@ -90,6 +90,7 @@ def build(variant: Variant, side: int, preprocess: Preprocess, weights: Path | N
     """
     from tf_keras import Model
 
+    file = read_state_dict(weights) if weights else {}  # first: a file that is none is said at once
     image = image_input(side)
     x = preprocessed(image, preprocess)
     x = _relu(_convolve(x, "stem", 32, kernel=3, stride=2), "stem")
@@ -99,7 +100,7 @@ def build(variant: Variant, side: int, preprocess: Preprocess, weights: Path | N
     model = Model(image, x, name=variant.name)
     if weights is not None:
         try:
-            _load(model, read_state_dict(weights), variant)
+            _load(model, file, variant)
         except _MismatchError as error:
             raise ModelError(f"{weights}: {error}; these are not the weights of {variant.name}") from error
     return model

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facectl_runtime.errors import ModelError
-from facectl_trainer.backbones.hdf5 import read_layers, set_values
+from facectl_trainer.backbones.hdf5 import Values, read_layers, set_values
 from facectl_trainer.backbones.preprocess import image_input, preprocessed
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def build(side: int, preprocess: Preprocess, weights: Path | None = None) -> tf_
     """
     from tf_keras import Model, layers
 
+    file = read_layers(weights) if weights else {}  # first: a file that is none is said at once
     image = image_input(side)
     x = _stem(preprocessed(image, preprocess))
     for name in _SCALES:
@@ -84,7 +85,7 @@ def build(side: int, preprocess: Preprocess, weights: Path | None = None) -> tf_
     x = _normalize(layers.Dense(FEATURES, use_bias=False, name="bottleneck")(x), "bottleneck")
     model = Model(image, x, name="inception_resnet_v1")
     if weights is not None:
-        _load(model, weights)
+        _load(model, file, weights)
     return model
 
 
@@ -146,9 +147,9 @@ def _normalize(x: Any, name: str) -> Any:
     return layers.BatchNormalization(momentum=0.995, epsilon=1e-3, scale=False, name=f"{name}_bn")(x)
 
 
-def _load(model: tf_keras.Model, path: Path) -> None:
+def _load(model: tf_keras.Model, file: dict[str, Values], path: Path) -> None:
     """Set every layer's values from the layer of its name in the file, each used once."""
-    file = {name.lower().replace("_batchnorm", "_bn"): values for name, values in read_layers(path).items()}
+    file = {name.lower().replace("_batchnorm", "_bn"): values for name, values in file.items()}
     layers = {layer.name: layer for layer in model.layers if layer.weights}
     if odd := sorted(layers.keys() ^ file.keys()):
         where = "file" if odd[0] in layers else "network"

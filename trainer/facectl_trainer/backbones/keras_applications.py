@@ -47,6 +47,7 @@ def build(name: str, side: int, preprocess: Preprocess, weights: Path | None = N
     """
     from tf_keras import Model, applications
 
+    file = read_layers(weights) if weights else {}  # first: a file that is none is said at once
     image = image_input(side)
     application, options = APPLICATIONS[name]
     make = getattr(applications, application)
@@ -62,7 +63,7 @@ def build(name: str, side: int, preprocess: Preprocess, weights: Path | None = N
     _number_from_zero(network)
     _seed_dropout(network)
     if weights is not None:
-        _load(network, weights, name)
+        _load(network, file, weights, name)
         if preprocess == "caffe":
             _swap_red_and_blue(network)
     return Model(network.inputs, network.outputs[0], name=name)
@@ -101,9 +102,8 @@ def _seed_dropout(network: tf_keras.Model) -> None:
             generator._maybe_init()
 
 
-def _load(network: tf_keras.Model, path: Path, name: str) -> None:
+def _load(network: tf_keras.Model, file: dict[str, Values], path: Path, name: str) -> None:
     """Set the values of the layers in order, as Keras does: the names in a file depend on who wrote it."""
-    file = read_layers(path)
     if name == "efficientnet_b0":
         file = _drop_statistics(file, path)
     layers = [layer for layer in network.layers if layer.weights]
