@@ -187,6 +187,7 @@ def keras():
     return model
 
 
+@pytest.mark.slow
 def test_a_network_of_keras(keras, tmp_path):
     from facectl_export.formats import coreml
 
