@@ -1,7 +1,6 @@
 """Classification: from a model and sources to rows of labels with probabilities."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import monotonic
@@ -108,7 +107,7 @@ def classify(
             decoded.close()
             raise
     rows = answered(decoded, opened, spec, topk)
-    bare = rows if pictures else ((replace(source, data=None), row) for source, row in rows)
+    bare = rows if pictures else ((msgspec.structs.replace(source, data=None), row) for source, row in rows)
     return opened, Ahead(bare, 1 if live else _WRITTEN)
 
 

@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -28,8 +27,7 @@ _LONGEST = 200  # characters of a label, as the spec has it
 _MOST_SIDE = 4096  # pixels, as the spec has it
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """What is said of a model; None where nothing is."""
 
     labels: tuple[str, ...] | None = None

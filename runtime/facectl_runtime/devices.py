@@ -3,15 +3,15 @@
 import math
 import os
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from facectl_runtime.errors import UsageError
 
 _MOST_THREADS = 1024
 
 
-@dataclass(frozen=True)
-class Device:
+class Device(msgspec.Struct, frozen=True):
     """A device asked for."""
 
     kind: str

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from facectl_runtime import __version__
 from facectl_runtime.cgroup import cpu_quota
@@ -36,8 +37,7 @@ _DEVELOPMENT = "dev"  # the extra that is of no use to who only uses facectl
 _MOST_GPUS = 16
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One thing looked at."""
 
     state: Literal["ok", "missing", "broken"]
@@ -48,8 +48,7 @@ class Finding:
     """The command, or the words, that mend it or bring it."""
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """What was found."""
 
     facectl: str
@@ -69,7 +68,7 @@ class Report:
 
     def fields(self) -> dict[str, Any]:
         """Give what `--json` prints."""
-        return {**asdict(self), "consistent": self.consistent}
+        return {**msgspec.structs.asdict(self), "consistent": self.consistent}
 
 
 def examine() -> Report:

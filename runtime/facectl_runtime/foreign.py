@@ -2,12 +2,12 @@
 
 import os
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
@@ -43,8 +43,7 @@ def inside_of(path: Path) -> Inside:
     raise UsageError(f"{path}: it says of itself what {OPTIONS} say; leave them out")
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(msgspec.Struct, frozen=True):
     """What can be read of a file that says nothing of itself."""
 
     inputs: tuple[Tensor, ...]

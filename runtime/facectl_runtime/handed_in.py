@@ -4,15 +4,13 @@ That module takes as long to import as numpy (it parses e-mail headers), and `fa
 """
 
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 
-@dataclass(frozen=True)
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """An object that a package offers, by name."""
 
     name: str

@@ -1,7 +1,6 @@
 """How answers are written: one function a format, each taking rows as they come."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from facectl_runtime.video.live import Live
 
 
-@dataclass(frozen=True)
-class About:
+class About(msgspec.Struct, frozen=True):
     """What every result says of where it comes from."""
 
     model: str

@@ -5,10 +5,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.video.selection import ALL, Selection
@@ -48,8 +49,7 @@ _BINARY = rb"[\x01-\x08\x0e-\x1a\x1c-\x1f]"  # what no list of paths has, not ev
 _LONGEST_NAME = 65_536  # bytes; file systems allow 4,096
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """One image to answer, or the reason why there is none."""
 
     name: str

@@ -1,8 +1,8 @@
 """Replay of a model's golden vectors: the same images, the same answers, on this machine."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from facectl_runtime import image
@@ -12,8 +12,7 @@ from facectl_runtime.errors import ImageError, ModelError
 from facectl_runtime.spec import Golden, InputSpec
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(msgspec.Struct, frozen=True):
     """What a replay found."""
 
     images: int

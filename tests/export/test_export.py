@@ -360,7 +360,7 @@ def test_a_file_carried_over_that_does_not_run_here_keeps_its_time(trained, face
         def fail(*_):
             raise error("not installed")
 
-        return replace(format_of(path), engine=fail) if path.parent == old else format_of(path)
+        return msgspec.structs.replace(format_of(path), engine=fail) if path.parent == old else format_of(path)
 
     convert(lambda _: None)
     monkeypatch.setattr("facectl_export.export.format_of", without_engine)
@@ -377,7 +377,9 @@ def test_a_file_made_now_that_does_not_open_stops_the_export(trained, facectl, c
         raise MissingExtraError("not installed")
 
     convert(lambda _: None)
-    monkeypatch.setattr("facectl_export.export.format_of", lambda path: replace(format_of(path), engine=fail))
+    monkeypatch.setattr(
+        "facectl_export.export.format_of", lambda path: msgspec.structs.replace(format_of(path), engine=fail)
+    )
     before = tree(old)
     done = facectl("export", trained.folder, "--out", old, "--quiet")
     assert done.code == 2

@@ -59,7 +59,7 @@ def test_an_engine_starts_as_many_threads_as_it_is_told_to(model):
 
     def started(threads):
         before = len(os.listdir("/proc/self/task"))  # noqa: PTH208
-        kept = reader.open(model, spec, Device("cpu", threads=threads))  # noqa: F841  # its threads end with it
+        kept = reader.engine(model, spec, Device("cpu", threads=threads))  # noqa: F841  # its threads end with it
         return len(os.listdir("/proc/self/task")) - before  # noqa: PTH208
 
     assert started(5) - started(2) == 3

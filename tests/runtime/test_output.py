@@ -2,10 +2,10 @@
 
 import csv
 import io
-from dataclasses import replace
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from facectl_runtime.classifier import Ranked, Row
 from facectl_runtime.engines import Engine

@@ -1,10 +1,9 @@
 """Replay of golden vectors: what passes, and what a change to the file does."""
 
-import dataclasses
-
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from onnx import helper, numpy_helper
 
 from facectl_runtime.devices import Device
@@ -176,7 +175,7 @@ def test_a_file_that_nothing_here_runs_does_not_keep_the_others_from_being_verif
 
     other, whole = model.with_name("other.onnx"), format_of(model)
     other.write_bytes(model.read_bytes())
-    partly = dataclasses.replace(whole, engine=engine)
+    partly = replace(whole, engine=engine)
     monkeypatch.setattr("facectl_runtime.verify.format_of", lambda *_: partly)
     ran = facectl("verify", other, model)
     assert ran.code == 2
@@ -198,7 +197,7 @@ def test_a_failed_file_among_some_that_cannot_be_run_fails(
     bad = colours.save(tmp_path / "bad.onnx", colours.spec(golden=with_answer(golden, (0.0, 0.0, 1.0))))
     other, whole = tmp_path / "other.onnx", format_of(model)
     other.write_bytes(model.read_bytes())
-    monkeypatch.setattr("facectl_runtime.verify.format_of", lambda *_: dataclasses.replace(whole, engine=engine))
+    monkeypatch.setattr("facectl_runtime.verify.format_of", lambda *_: replace(whole, engine=engine))
     ran = facectl("verify", *([bad, other] if last else [other, bad]))
     assert ran.code == 5
     assert ran.out.startswith(f"FAILED  {bad}")

@@ -1,8 +1,9 @@
 """Core ML packages as an engine for runtime: by Core ML itself on a Mac, by their program on ONNX Runtime elsewhere."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from facectl_export.mlprogram.native import is_there, open_core_ml
 from facectl_export.mlprogram.onnx import check_labels, to_onnx

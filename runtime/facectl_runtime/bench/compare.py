@@ -1,7 +1,6 @@
 """Models that can be compared, and what they answer on the same images."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from facectl_runtime.metrics import wilson
 from facectl_runtime.spec import Metrics, ModelSpec
 
 
-@dataclass(frozen=True)
-class Opened:
+class Opened(msgspec.Struct, frozen=True):
     """A model that is ready to answer."""
 
     path: Path

@@ -1,6 +1,5 @@
 """`facectl verify`."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +36,7 @@ def verify(
         row: dict[str, Any] = {"model": display_name(path), "device_requested": str(asked)}
         try:
             one = replay(path, asked, by)
-            row |= {**asdict(one), "passed": one.passed}
+            row |= {**msgspec.structs.asdict(one), "passed": one.passed}
             codes.append(0 if one.passed else GateError.exit_code)
         except FacectlError as error:
             more = " (it was not run; no damage was found in it)" if isinstance(error, _NOT_RUN) else ""

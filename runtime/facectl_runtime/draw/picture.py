@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 from PIL import Image, ImageDraw
 
 from facectl_runtime.classifier import Row
@@ -19,8 +19,7 @@ _GROUND, _BAR, _OPACITY = "#101014", "#38a8f0", 0.75
 _FIRST, _OTHER, _UNKNOWN, _ERROR = "#ffffff", "#d6d6da", "#ffc247", "#ff9a8d"
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(msgspec.Struct, frozen=True):
     text: str
     ink: str
     probability: float | None = None

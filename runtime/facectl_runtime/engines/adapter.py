@@ -1,10 +1,10 @@
 """From a graph to an engine: facectl's own as it is, one of others between its adapter's two ends."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -19,8 +19,7 @@ _FLOATS = ("float32", "float16")
 _LEVELS = np.arange(256.0)
 
 
-@dataclass(frozen=True)
-class ImageInput:
+class ImageInput(msgspec.Struct, frozen=True):
     """How a graph takes images."""
 
     layout: Layout

@@ -1,10 +1,11 @@
 """What an engine and a model format are."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +18,7 @@ Answers = npt.NDArray[np.float32]
 Values = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Engine:
+class Engine(msgspec.Struct, frozen=True):
     """A model that is ready to answer."""
 
     name: str
@@ -31,8 +31,7 @@ class Engine:
     """Images that are always computed at once, fewer being filled up; None where any number is."""
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """What a graph takes or gives."""
 
     name: str
@@ -48,8 +47,7 @@ class Tensor:
         return f"{self.dtype} {' × '.join('N' if side is None else str(side) for side in self.shape)}"
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(msgspec.Struct, frozen=True):
     """A graph that is ready to run, whatever it takes and gives."""
 
     engine: str
@@ -71,8 +69,7 @@ OpenEngine = Callable[[Path, ModelSpec, Device], Engine]
 """Builds the engine of a file that is intact. Raises `ModelError`, and `DeviceError` as `Format.open` does."""
 
 
-@dataclass(frozen=True)
-class Inside:
+class Inside(msgspec.Struct, frozen=True):
     """How a file of any maker is looked into, and given a spec. All raise `ModelError`."""
 
     graph: Callable[[Path, Device], Graph]
@@ -83,8 +80,7 @@ class Inside:
     """File, the copy to write, the spec to put into it, where the digest of the copy is then filled in."""
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """How one kind of model is read."""
 
     read_spec: Callable[[Path], ModelSpec]
@@ -92,10 +88,12 @@ class Format:
     engine: OpenEngine
     digest: Callable[[Path], str] | None = None
     """The SHA-256 of all that the spec is not, where the format can tell it. Raises `ModelError`."""
-    others: Mapping[str, OpenEngine] = field(default_factory=dict)
+    others: Mapping[str, OpenEngine] = {}
     """By name, the engines that can be asked for in the place of `engine`."""
     inside: Inside | None = None
     """Where files of others can be used."""
+    library: Callable[[], Any] | None = None
+    """Imports what `engine` needs, where that takes a while and no file. Raises `MissingExtraError`."""
 
     def by(self, engine: str, path: Path) -> "Format":
         """Give this format with another engine. Raises `UsageError` for a name that is not among `others`."""
@@ -105,7 +103,7 @@ class Format:
             )
         if engine not in self.others:
             raise UsageError(f"{path}: no engine {engine!r} for it; use {' or '.join(self.others)}")
-        return replace(self, engine=self.others[engine])
+        return msgspec.structs.replace(self, engine=self.others[engine])
 
     def intact(self, path: Path, spec: ModelSpec) -> bool:
         """Tell whether a file is, byte by byte, the one that `spec` was written into; true where none can say."""
@@ -116,7 +114,12 @@ class Format:
 
         Raises `ModelError`, and `DeviceError` where the device asked for is not there.
         """
-        if not self.intact(path, spec):
+        with ThreadPoolExecutor(1, "digest") as pool:
+            # Beside one another: both take a noticeable part of a cold start.
+            intact = pool.submit(self.intact, path, spec)
+            if self.library:
+                self.library()
+        if not intact.result():
             raise ModelError(f"{path}: it is not as it was exported: damaged, or edited since; copy or export it again")
         return self.engine(path, spec, device)
 

@@ -77,10 +77,6 @@ def start(device: Device) -> None:
     _session(_onnxruntime(), Path("a graph of one node"), device, _IDENTITY)
 
 
-INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
-FORMAT = Format(read_spec, open_session, graph_digest, inside=INSIDE)
-
-
 def _onnxruntime() -> Any:
     try:
         runtime = importlib.import_module("onnxruntime")
@@ -155,3 +151,7 @@ def _tensor(node: Any) -> Tensor:
     dtype = named[1] if named else node.type
     shape = tuple(side if isinstance(side, int) and side >= 0 else None for side in node.shape)
     return Tensor(node.name, {"float": "float32", "double": "float64"}.get(dtype, dtype), shape)
+
+
+INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
+FORMAT = Format(read_spec, open_session, graph_digest, inside=INSIDE, library=_onnxruntime)

@@ -41,10 +41,6 @@ def open_graph(path: Path, device: Device) -> Graph:
     return Graph(f"litert {release}", "cpu", inputs, outputs, _Runner(path, interpreter))
 
 
-INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
-FORMAT = Format(read_spec, open_interpreter, graph_digest, inside=INSIDE)
-
-
 class _Runner:
     """Answers as many images at once as the interpreter has room for, which grows with them where its batch is open."""
 
@@ -101,3 +97,7 @@ def _tensor(details: dict[str, Any]) -> Tensor:
     shape = tuple(None if side < 0 else int(side) for side in details["shape_signature"])
     step, zero = details["quantization"]
     return Tensor(details["name"], np.dtype(details["dtype"]).name, shape, float(step), int(zero))
+
+
+INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
+FORMAT = Format(read_spec, open_interpreter, graph_digest, inside=INSIDE, library=_litert)

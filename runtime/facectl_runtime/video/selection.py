@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from facectl_runtime.errors import UsageError
 
@@ -11,8 +12,7 @@ _LENGTH = r"(?a)(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)"
 _CLOCK = r"(?a)(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(msgspec.Struct, frozen=True):
     """From where to where, and how close together. Times are seconds from the beginning of a video."""
 
     start: float = 0.0
