@@ -279,19 +279,20 @@ def _video(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 def _peers(figures: dict[str, Any]) -> list[str]:
     """Show the same classifier as people run it without facectl."""
     lines = [
-        f"The same trained classifier on the same photographs, whole processes in turn: top-1 is of its {figures['n']} "
-        "test photographs, and `other` counts those to which the answer is not the trained model's. The scripts are "
-        "[OpenCV's](benchmarks/opencv_script.py), with its own resize, and [Keras's](benchmarks/keras_script.py).",
+        "The same trained classifier on the same photographs, whole processes in turn, their start included: top-1 is "
+        f"of its {figures['n']} test photographs, and `other` counts those to which the answer is not the trained "
+        "model's. The scripts are [OpenCV's](benchmarks/opencv_script.py), with its own resize, and "
+        "[Keras's](benchmarks/keras_script.py).",
         "",
-        "| program | cold start | test photographs a second | 12 megapixels a second | peak memory | installed "
-        "| top-1 | other |",
+        "| program | cold start, least to most | test photographs a second | 12 megapixels a second | peak memory "
+        "| installed | top-1 | other |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in figures["peers"].items():
         start, small, large = (one[what] for what in figures["rounds"])
         cells = (
             name,
-            _ms(start["seconds"]),
+            f"{_ms(start['seconds'])}, {_ms(min(start['each']))} to {_ms(max(start['each']))}",
             *(f"{rate['images_a_second']:.1f}" for rate in (small, large)),
             *(f"{size:.0f} MB" for size in (large["peak_mb"], one["installed_mb"])),
             f"{one['accuracy']:.4f}",
@@ -307,22 +308,28 @@ def _live(figures: dict[str, Any]) -> list[str]:
         f"A camera of {figures['fps']} frames a second, {figures['width']} × {figures['height']}, on the loopback, and "
         f"a model that is slower (ResNet50); memory over {figures['minutes']:g} minutes.",
         "",
-        "| camera | one inference | age of an answer, p95 | two frames and an inference | since it was sent, p95 "
-        "| seen, answered | longest way back | memory a minute [95 %] |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| camera | one inference, while the camera is read | age of an answer, p95 | two frames and an inference "
+        "| since it was sent, p95 | seen, answered | longest way back | memory a minute, median [95 %] | by a line "
+        "| in all |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, one in figures["cameras"].items():
         memory, frames, back = one["memory"], one["frames"], one["back"]
-        low, high = memory["interval"]
+        growth = [
+            f"{memory[f'{kind}kb_a_minute']:+.0f} kB [{memory[f'{kind}interval'][0]:+.0f}, "
+            f"{memory[f'{kind}interval'][1]:+.0f}]"
+            for kind in ("", "line_")
+        ]
         cells = (
             name,
-            _ms(one["inference"]["beside_the_camera"]),
+            f"{_ms(one['inference']['alone'])}, {_ms(one['inference']['beside_the_camera'])}",
             _ms(one["age"]["p95"]),
             _ms(one["age"]["bound"]),
             _ms(one["since_sending"]["p95"]) if "since_sending" in one else "",
             f"{frames['seen']:,}, {frames['answered']:,}",
             f"{max(each['back'] for each in back):.2f} s of {len(back)}",
-            f"{memory['kb_a_minute']:+.0f} kB [{low:+.0f}, {high:+.0f}]",
+            *growth,
+            f"{memory['change_kb']:+.0f} kB of {memory['resident_kb'][-1] / 1e3:.0f} MB",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return lines

@@ -74,6 +74,7 @@ def write_clip(
     matrix: str | None = None,
     full: bool = False,
     times: Sequence[float] | None = None,
+    last: float | None = None,
     start: float = 0,
     container: str | None = None,
     options: dict[str, str] | None = None,
@@ -82,9 +83,9 @@ def write_clip(
     """Write a video of pictures, or of colours by name, and give where it went.
 
     `rotation` is by how many degrees clockwise a player has to turn it. `matrix` is bt601 or bt709, and tags the file;
-    none leaves it untagged, and codes by BT.601 as everyone then assumes. `times` (seconds) makes the rate vary, and
-    `start` (seconds) moves all times. `options` are the container's, such as `{"movflags": "faststart"}`, and `coder`
-    the codec's.
+    none leaves it untagged, and codes by BT.601 as everyone then assumes. `times` (seconds) makes the rate vary, the
+    last picture stands for `last` seconds, and `start` (seconds) moves all times. `options` are the container's,
+    such as `{"movflags": "faststart"}`, and `coder` the codec's.
     """
     pictures = [picture(frame, size) if isinstance(frame, str) else frame for frame in frames]
     space = Colorspace.ITU709 if matrix == "bt709" else Colorspace.ITU601
@@ -110,7 +111,10 @@ def write_clip(
             seconds = start + (times[index] if times else index / fps)
             frame.time_base, frame.pts = context.time_base, round(seconds / context.time_base)
             file.mux(stream.encode(frame))
-        file.mux(stream.encode())
+        packets = stream.encode()
+        if last is not None:
+            packets[-1].duration = round(last / packets[-1].time_base)
+        file.mux(packets)
     return path
 
 

@@ -9,7 +9,7 @@ RPICAM_FAIL=message     does not start: `ERROR: *** message ***`, exit status 25
 RPICAM_DIE=k            fails after k pictures
 RPICAM_STALL=k          writes nothing more after k pictures
 RPICAM_GARBAGE=k        writes k random bytes before every picture
-RPICAM_LOG=file         a line `start` for every start, and one of NUMBER SECONDS (monotonic) for every picture
+RPICAM_LOG=file         a line `start PROCESS` for every start, and one of NUMBER SECONDS (monotonic) a picture
 """
 
 import argparse
@@ -57,12 +57,17 @@ def sent(log: Path) -> list[Sent]:
     """Read `RPICAM_LOG`; the `connection` of a picture is how often the program had started before."""
     starts, pictures = -1, []
     for line in log.read_text().splitlines():
-        if line == "start":
+        if line.startswith("start"):
             starts += 1
         else:
             number, at = line.split()
             pictures.append(Sent(starts, int(number), float(at)))
     return pictures
+
+
+def process(log: Path) -> int:
+    """Give the process that was started last."""
+    return int([line for line in log.read_text().splitlines() if line.startswith("start")][-1].split()[1])
 
 
 class Options(argparse.ArgumentParser):
@@ -125,7 +130,7 @@ def pictures(options: argparse.Namespace) -> Iterator[bytes]:
 def main() -> None:
     signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
     options = Options().read()
-    note("start")
+    note(f"start {os.getpid()}")
     if message := os.environ.get("RPICAM_FAIL"):
         fail(message)
     if options.camera:

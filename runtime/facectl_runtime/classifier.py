@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BATCH, GPU_BATCH = 4, 32
 """Images that are answered at once, of many. On the CPU whole folders are answered no faster with more
 (`benchmarks/folder.py` has sessions alone), and memory grows with them."""
-_AHEAD = 8  # images that wait for the engine, beside those that are being decoded
+_AHEAD = 8  # images that wait while the engine is opened, beside those that are being decoded
 _WRITTEN = 16  # rows that may wait to be written
 _NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
 
@@ -123,8 +123,7 @@ def decoding(
     load = loader(spec)
     if live:
         return decode_ahead(sources, load, 1, eager=True, workers=1, room=1)
-    room = (GPU_BATCH if device.kind == "cuda" else _AHEAD) + 2 * device.cores
-    return decode_ahead(sources, load, batch, eager=True, workers=device.cores, room=room)
+    return decode_ahead(sources, load, batch, eager=True, workers=device.cores, room=_AHEAD + 2 * device.cores)
 
 
 def loader(spec: InputSpec) -> Callable[[Source], Pixels]:

@@ -21,6 +21,7 @@ from facectl_runtime.engines import graph_cache
 from facectl_runtime.home import home
 from facectl_runtime.installed import CPU, GPU, installed, normalized, onnxruntimes, reinstall, swap
 from facectl_runtime.video.rpicam import PROGRAMS
+from facectl_runtime.video.stream import OPEN_CAMERAS
 
 _START = "from facectl_runtime.devices import Device; from facectl_runtime.engines.onnx import start; start(Device({}))"
 _CUDA_STARTS = _START.format("'cuda', {}")
@@ -174,18 +175,27 @@ def gpus(root: Path = Path("/")) -> Iterator[Finding]:
             continue
         if number == 0:
             spoilt = GPU in installed() and any((root / "dev").glob("nvidia[0-9]*"))
-            detail = why.removeprefix("--device cuda:0: ").removesuffix(", or use --device cpu")
-            yield Finding("broken" if spoilt else "missing", "cuda:0", detail)
+            said = why.removeprefix("--device cuda:0: ").removesuffix(", or use --device cpu")
+            detail, _, cure = said.partition("; ")
+            yield Finding("broken" if spoilt else "missing", "cuda:0", detail, cure or None)
         return
 
 
 def cameras(root: Path = Path("/")) -> Finding:
-    """Name the cameras that can be opened, by device and by program. `root` is where `dev` lies."""
-    devices = [f"/dev/{path.name}" for path in sorted((root / "dev").glob("video*"))]
+    """Name the cameras that can be opened, by device and by program. `root` is where `dev` and `sys` lie."""
+    devices = [path for path in sorted((root / "dev").glob("video*")) if not _is_no_camera(root, path.name)]
     programs = [name for name in PROGRAMS if shutil.which(name)]
-    if found := devices + programs:
+    if shut := [f"/dev/{path.name}" for path in devices if not os.access(path, os.R_OK | os.W_OK)]:
+        return Finding("missing", "cameras", f"{', '.join(shut)} may not be opened by this user", OPEN_CAMERAS)
+    if found := [f"/dev/{path.name}" for path in devices] + programs:
         return Finding("ok", "cameras", ", ".join(found))
     return Finding("missing", "cameras", f"no /dev/video*, and neither {' nor '.join(PROGRAMS)} on PATH")
+
+
+def _is_no_camera(root: Path, name: str) -> bool:
+    """Tell whether a video device is one that codes or corrects pictures: a Raspberry Pi has a dozen of them."""
+    about = root / "sys/class/video4linux" / name / "name"
+    return about.is_file() and bool(re.search(r"(?i)codec|isp|hevc|rpivid", about.read_text(errors="replace")))
 
 
 def _folders() -> Iterator[Finding]:

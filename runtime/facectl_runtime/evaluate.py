@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime import image
+from facectl_runtime.classifier import batch_of
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
@@ -17,8 +18,6 @@ from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, Metrics
-
-BATCH = 8
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -70,8 +69,11 @@ def answer_labelled(
     images: Sequence[Image],
     advance: Callable[[int], None],
     hashes: Mapping[str, str] | None = None,
+    cores: int | None = None,
 ) -> Answered:
     """Answer every image; one whose content is not that of `hashes` (path → SHA-256) is left out.
+
+    Images are decoded on `cores` cores, all that are usable for None.
 
     Raises `UsageError` for a label that the model does not have, and where none can be read.
     """
@@ -90,7 +92,7 @@ def answer_labelled(
         return pixels
 
     kept, rows, unreadable = [], [], []
-    for item, answer in answers(decode_ahead(images, load, BATCH, eager=True), engine):
+    for item, answer in answers(decode_ahead(images, load, batch_of(engine), eager=True, workers=cores), engine):
         if isinstance(answer, ImageError):
             unreadable.append((display_name(item.path), str(answer)))
         else:

@@ -62,10 +62,11 @@ class Model:
         cannot be read; `stream` goes on and gives a row with an error.
         """
         sources = [_source(number, one) for number, one in enumerate(_several(images))]
-        rows = [row for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk))]
-        for row in rows:
+        rows = []
+        for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk)):
             if row.error is not None:
                 raise ImageError(f"{row.source}: {row.error}")
+            rows.append(row)
         return rows
 
     def stream(
@@ -90,6 +91,12 @@ class Model:
         for name, given in {"a word": words, "every": [every], "start": [start], "end": [end]}.items():
             if wrong := [one for one in given if not isinstance(one, str | Path | None)]:
                 raise TypeError(f"{name} is {wrong[0]!r}; give a text, such as 'clip.mp4' and every='0.5s'")
+        if isinstance(exclude, str):
+            raise TypeError(f"exclude is {exclude!r}; give a list of patterns")
+        if not (isinstance(timeout, int | float) and timeout > 0):
+            raise TypeError(f"timeout is {timeout!r}; give seconds, more than 0")
+        if retries is not None and not (isinstance(retries, int) and retries >= 0):
+            raise TypeError(f"retries is {retries!r}; give 0 or more, or None for ever")
         selection, number = parse_selection(every, start, end), _counted(topk)
         found, streams = open_sources(
             [str(word) for word in words],
@@ -99,9 +106,13 @@ class Model:
             timeout=timeout,
             say=say,
         )
+        return Rows(self._answers(found, number, live=bool(streams)), streams)
+
+    def _answers(self, sources: Iterable[Source], topk: int, *, live: bool) -> Iterator[Answered]:
+        """Answer sources, of which none is looked at before the first answer is asked for."""
         engine = self._engine
-        decoded = decoding(found, self.spec.input, self._device, lambda: batch_of(engine), live=bool(streams))
-        return Rows(answered(decoded, self._engine, self.spec, number), streams)
+        decoded = decoding(sources, self.spec.input, self._device, lambda: batch_of(engine), live=live)
+        yield from answered(decoded, engine, self.spec, topk)
 
     def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
         """Decode what was given: one in this thread, several on every core."""

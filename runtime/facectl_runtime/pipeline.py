@@ -99,7 +99,8 @@ def decode_ahead(
 ) -> Generator[list[Decoded[T]], None, None]:
     """Load items in `workers` threads (one a core), and give them in order in lists of up to `batch`.
 
-    `batch` may be a function, which is asked when the first list is, and then `room` has to be given.
+    `batch` may be a function, which is asked when the first list is, and then `room` has to be given, which grows with
+    what it says.
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
     items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
     `ImageError` of `load` takes the place of its pixels. At most `room` items (batch + 2 × workers) are held at a
@@ -123,6 +124,8 @@ def decode_ahead(
         try:
             yield []  # taken below: a generator that never began would not run its `finally`
             size = batch if isinstance(batch, int) else batch()
+            if size is not batch:
+                started.done(max(0, size + 2 * workers - room))
             for ready in _batches(started, size, eager):
                 yield ready
                 started.done(len(ready))

@@ -1,11 +1,13 @@
 """Pictures kept in a folder a label, to be trained on or looked through, up to a number of files and bytes."""
 
+import os
 import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
+from itertools import count
 from pathlib import Path, PurePath
 from time import monotonic
 
@@ -162,19 +164,17 @@ class Store:
         return found
 
     def _write(self, folder: Path, stem: str, suffix: str, data: bytes) -> None:
-        """Write a file beside and rename it to a name that nothing has. Raises `OSError`."""
+        """Write a file beside, and give it a name that nothing has, also of another process. Raises `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
-        number, target = 1, folder / f"{stem}{_MARK}{suffix}"
-        while target.is_symlink() or target.exists():
-            number += 1
-            target = folder / f"{stem}-{number}{_MARK}{suffix}"
-        beside = target.with_name(f".{target.name}")
+        beside = folder / f".{os.getpid()}-{stem}{_MARK}{suffix}"
         try:
             beside.write_bytes(data)
-            beside.rename(target)
-        except OSError:
+            for number in count(1):
+                with suppress(FileExistsError):
+                    _name(beside, folder / f"{stem}{f'-{number}' if number > 1 else ''}{_MARK}{suffix}")
+                    break
+        finally:
             beside.unlink(missing_ok=True)
-            raise
         self._files, self._bytes = self._files + 1, self._bytes + len(data)
         self._new, self._new_bytes = self._new + 1, self._new_bytes + len(data)
 
@@ -182,6 +182,18 @@ class Store:
         if what not in self._said:
             self._said.add(what)
             self._say(f"--save {self._folder}: {line}")
+
+
+def _name(file: Path, target: Path) -> None:
+    """Give a file a name. Raises `FileExistsError` where something has it, and `OSError`."""
+    if os.path.lexists(target):
+        raise FileExistsError(target)
+    try:
+        os.link(file, target)  # unlike a renaming, it takes no name that has come meanwhile
+    except FileExistsError:
+        raise
+    except OSError:  # the disk has no links: a memory card
+        file.rename(target)
 
 
 def _contents(source: Source) -> tuple[bytes, str]:

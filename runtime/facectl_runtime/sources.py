@@ -37,7 +37,7 @@ TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
 # A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
 _LOGIN = r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)"
-_HIDDEN = r"(?i)([?&/](?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*"
+_HIDDEN = r"(?i)([?&/][\w-]*(?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*"
 _DEVICE = r"/dev/(video\d+|v4l/.+)"
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = (
@@ -83,6 +83,8 @@ def open_sources(
     live = [word for word in words if is_live(word)]
     if not live:
         return expand(words, exclude, selection), []
+    if exclude:
+        raise UsageError(f"--exclude is of folders and patterns, and {shown(live[0])} is neither; leave it out")
     if len(live) < len(words):
         other = next(word for word in words if word not in live)
         raise UsageError(f"{shown(live[0])} has no end, so {other} would never be reached; give live sources alone")
@@ -179,7 +181,8 @@ def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Ite
         return
     path = Path(word)
     if os.path.isdir(word):  # unlike Path.is_dir, also false for a name that is too long  # noqa: PTH112
-        nothing = "no images in this folder (videos are given by name, or by a pattern such as '*.mp4')"
+        kinds = " ".join(sorted(IMAGE_SUFFIXES))
+        nothing = f"no images in this folder, of {kinds} (videos are given by name, or by a pattern such as '*.mp4')"
         yield from _or_error(_below(path, exclude), word, nothing)
     elif os.path.lexists(word) or not glob.has_magic(word):
         yield from _of_path(path, selection)
@@ -190,7 +193,7 @@ def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Ite
             if not _excluded(Path(name), Path(Path(name).anchor), exclude)
         )
         matches = (source for name in found for source in _expand_path(name, exclude, selection))
-        yield from _or_error(matches, word, "nothing matches this pattern")
+        yield from _or_error(matches, word, "nothing matches this pattern; check it, and quote it where ** is in it")
 
 
 def _below(folder: Path, exclude: Sequence[str]) -> Iterator[Source]:
@@ -213,8 +216,7 @@ def _of_path(path: Path, selection: Selection) -> Iterator[Source]:
 def _or_error(found: Iterator[Source], word: str, reason: str) -> Iterator[Source]:
     first = next(found, None)
     if first is None:
-        kinds = " ".join(sorted(IMAGE_SUFFIXES))
-        yield Source(display_name(word), None, f"{reason}; files named {kinds} are looked for")
+        yield Source(display_name(word), None, reason)
         return
     yield first
     yield from found

@@ -122,6 +122,22 @@ def test_a_rate_that_varies_keeps_its_times(tmp_path):
     assert [seen(source) for source in read(path, "1s")] == [0, 4, 5, 7]
 
 
+def test_a_last_frame_that_stands_for_long_is_no_loss(tmp_path):
+    """As of a screen on which nothing moves."""
+    path = write_clip(tmp_path / "v.mp4", FRAMES[:8], times=[0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28], last=4)
+    with av.open(str(path)) as file:
+        assert file.duration == pytest.approx(4_280_000, abs=50_000)
+    assert errors(read(path)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_cores_decode_the_same(tmp_path, monkeypatch, kind):
+    path = write_clip(tmp_path / f"v.{kind}", FRAMES, gop=30, **KINDS[kind])
+    one = [(source.frame, source.time, seen(source)) for source in read(path)]
+    monkeypatch.setattr("facectl_runtime.video.clip.usable_cores", lambda: 16)
+    assert [(source.frame, source.time, seen(source)) for source in read(path)] == one
+
+
 @pytest.mark.parametrize("fps", [24000 / 1001, 7.5, 120])
 def test_any_rate_has_its_times(tmp_path, fps):
     path = write_clip(tmp_path / "v.mp4", FRAMES[:20], fps=fps)

@@ -63,6 +63,12 @@ def test_options_of_a_command(complete):
     assert "--seed" in complete("bash", "facectl train --")[1]
 
 
+def test_values_of_options(complete):
+    assert complete("bash", "facectl predict --device c") == (0, ["cpu", "cuda"])
+    assert complete("bash", "facectl inspect m.onnx --resize ") == (0, ["squash", "center_crop", "letterbox"])
+    assert complete("bash", "facectl predict m.onnx --output lo") == (0, ["logits"])
+
+
 def test_zsh_and_fish_are_told_what_each_is_for(complete):
     code, (line,) = complete("zsh", "facectl pre")
     assert code == 0

@@ -1,5 +1,6 @@
 """facectl doctor, in environments that are right, bare and spoilt: folders that look like installed packages."""
 
+import os
 import platform
 import sys
 from importlib import metadata
@@ -157,7 +158,8 @@ def test_a_gpu_that_onnxruntime_does_not_start(packages, tmp_path):
     (tmp_path / "dev").mkdir()
     (finding,) = doctor.gpus(tmp_path)
     assert (finding.state, finding.what) == ("missing", "cuda:0")
-    assert finding.detail.startswith("this ONNX Runtime has no CUDA; ")
+    assert finding.detail == "this ONNX Runtime has no CUDA"
+    assert "pip install 'facectl[gpu]'" in finding.cure
     (tmp_path / "dev/nvidia0").touch()
     assert [finding.state for finding in doctor.gpus(tmp_path)] == ["broken"]
 
@@ -170,6 +172,14 @@ def test_cameras(tmp_path, monkeypatch):
     for name in ("dev/video0", "dev/video10", "bin/rpicam-vid"):
         (tmp_path / name).touch(mode=0o755)
     assert doctor.cameras(tmp_path).detail == "/dev/video0, /dev/video10, rpicam-vid"
+    about = tmp_path / "sys/class/video4linux/video10"
+    about.mkdir(parents=True)
+    (about / "name").write_text("bcm2835-codec-decode\n")
+    assert doctor.cameras(tmp_path).detail == "/dev/video0, rpicam-vid"
+    monkeypatch.setattr(os, "access", lambda path, _: "video0" not in str(path))
+    finding = doctor.cameras(tmp_path)
+    assert (finding.state, finding.detail) == ("missing", "/dev/video0 may not be opened by this user")
+    assert finding.cure.startswith("sudo usermod -aG video")
 
 
 def test_folders(packages, examined, monkeypatch, tmp_path):

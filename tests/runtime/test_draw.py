@@ -206,10 +206,16 @@ def test_a_source_is_never_drawn_over(paint):
     assert names(one.parent) == ["a.png"]
 
 
-@pytest.mark.parametrize("name", ["out.avi", "out.webm", "out.gif", "out.HEIC"])
+@pytest.mark.parametrize("name", ["out.avi", "out.webm", "out.gif", "out.HEIC", "out.pdf"])
 def test_suffixes_that_are_not_written_are_refused(tmp_path, name):
-    with pytest.raises(UsageError, match=r"is not written; give a folder, or a name that ends in \.jpg, .*\.mp4"):
+    with pytest.raises(UsageError, match=r"is not written; give a name that ends in \.jpg, .*\.mp4.*, or a folder"):
         into(tmp_path / name)
+
+
+def test_a_folder_that_is_there_may_have_a_dot_in_its_name(tmp_path, paint):
+    (tmp_path / "v1.2").mkdir()
+    draw([of_image(paint("a.png"))], tmp_path / "v1.2")
+    assert names(tmp_path / "v1.2") == ["a.png"]
 
 
 def test_one_file_takes_one_source(tmp_path, paint):

@@ -85,6 +85,11 @@ def test_loading_starts_before_the_first_list_is_asked_for():
     lists.close()
 
 
+def test_the_room_grows_with_the_batch_that_is_known_later():
+    lists = decode_ahead(range(100), pixels, lambda: 20, eager=False, workers=2, room=4)
+    assert [len(part) for part in lists] == [20] * 5
+
+
 @pytest.mark.parametrize("eager", [False, True])
 def test_no_more_than_the_bound_is_held(eager):
     pulled = 0

@@ -76,6 +76,12 @@ def test_start_end_and_every(model, film, facectl):
         (["--end", "1", "--start", "2"], "--end 1 is not after --start 2"),
         (["--timeout", "5"], "--timeout '5' is not a time"),
         (["--retries", "-1"], "--retries"),
+        (["--retries", "3"], "--retries does nothing without a camera or a stream"),
+        (["--timeout", "3s"], "--timeout does nothing without a camera or a stream"),
+        (["--save-label", "red"], "--save-label does nothing without --save DIR"),
+        (["--save-most", "3"], "--save-most does nothing without --save DIR"),
+        (["--save-bytes", "3MB"], "--save-bytes does nothing without --save DIR"),
+        (["--force"], "--force does nothing without --draw OUT"),
     ],
 )
 def test_what_is_typed_wrong_is_said(model, film, facectl, words, said):

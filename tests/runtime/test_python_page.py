@@ -3,6 +3,7 @@
 import json
 import re
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import facectl_runtime
-from clips import write_clip
+from clips import picture, write_clip
 from facectl_runtime.cli import run
+from streams import mjpeg
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 
@@ -131,6 +133,23 @@ def test_what_is_no_word_is_refused(wrong):
     words = wrong.pop("words", ["a.jpg"])
     with pytest.raises(TypeError, match="give a text"):
         facectl_runtime.load("zoo.onnx").stream(*words, **wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"exclude": "thumbs"}, {"timeout": "5s"}, {"timeout": 0}, {"retries": -1}, {"retries": "3"}]
+)
+def test_options_of_another_type_are_refused(wrong):
+    with pytest.raises(TypeError, match=rf"{next(iter(wrong))} is .*; give "):
+        facectl_runtime.load("zoo.onnx").stream("a.jpg", **wrong)
+
+
+def test_a_camera_is_opened_when_the_first_row_is_asked_for():
+    """Else that row would be as old as what was done before."""
+    model = facectl_runtime.load("zoo.onnx")
+    with mjpeg([picture("red")] * 100, fps=20) as stream, model.stream(stream.address, retries=0) as rows:
+        time.sleep(0.3)
+        assert stream.connections == 0
+        assert next(rows).label == "red"
 
 
 def test_an_error_of_what_is_told_ends_the_rows():

@@ -2,7 +2,11 @@
 
 import io
 import itertools
+import os
 import random
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -102,6 +106,32 @@ def test_garbage_between_pictures_loses_few(camera):
     found = numbers(10)
     assert found == sorted(set(found))
     assert found[-1] < 14
+
+
+def test_ctrl_c_is_not_for_it(camera):
+    """It is in a group of its own, and ends when facectl ends it."""
+    log = camera()
+    with open_picamera(LONG) as frames:
+        next(frames)
+        child = rpicam_vid.process(log)
+        assert os.getpgid(child) == child != os.getpgrp()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_a_silent_one_ends_with_facectl(camera, model, blow):
+    log = camera(STALL=2)
+    words = ["predict", model, "picamera", "--jsonl", "--timeout", "60s"]
+    program = [sys.executable, "-c", "from facectl_runtime.cli import main; main()", *words]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline()
+        time.sleep(0.2)  # by now it is silent
+        process.send_signal(blow)
+        assert process.wait(LONG) == 130
+        assert "Traceback" not in process.stderr.read()
+    until = time.monotonic() + LONG
+    while Path(f"/proc/{rpicam_vid.process(log)}").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_it_is_ended_with_its_reader(camera):

@@ -157,6 +157,26 @@ def test_two_at_once_keep_to_the_bounds_together(store, tmp_path):
         assert min(seconds(tmp_path / "kept")) >= 49
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_comes_meanwhile_is_not_taken_from_its_owner(store, tmp_path, monkeypatch, links):
+    """Another process keeps a picture of the same name while this one writes it."""
+    write = Path.write_bytes
+
+    def overtaken(path, data):
+        write(path, data)
+        if path.name.startswith("."):
+            write(path.with_name(path.name.partition("-")[2]), b"the other's")
+
+    monkeypatch.setattr(Path, "write_bytes", overtaken)
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "no links here")))
+    fill(store(), range(1))
+    first, second = sorted((tmp_path / "kept" / "red").iterdir(), key=lambda path: len(path.name))
+    assert first.read_bytes() == b"the other's"
+    assert second.stem.removesuffix(".facectl").endswith("-2")
+    assert second.stat().st_size > 500
+
+
 def test_a_folder_is_seldom_listed(store, monkeypatch):
     opened, listed = store(most=500), []
     counted = Store._counted

@@ -89,8 +89,15 @@ def test_a_gap_is_not_made_up_for():
 def test_thirds_of_a_second_do_not_drift():
     """Times such as 1/30 are not exact as binary numbers."""
     film = [round(number / 30, 6) for number in range(30 * 600)]
-    assert len(picked(parse_selection("0.1s", None, None), film)) == pytest.approx(6000, abs=1)
-    assert len(picked(parse_selection("0.5s", None, None), film)) == 1200
+    assert picked(parse_selection("0.1s", None, None), film) == film[::3]
+    assert picked(parse_selection("0.5s", None, None), film) == film[::15]
+
+
+@pytest.mark.parametrize(("fps", "every"), [(10, "0.1s"), (25, "0.2s"), (24, "0.125s"), (50, "0.3s")])
+def test_a_frame_that_falls_on_the_grid_is_the_one(fps, every):
+    film = [number / fps for number in range(fps * 100)]
+    step = round(float(every[:-1]) * fps)
+    assert picked(parse_selection(every, None, None), film) == film[::step]
 
 
 @pytest.mark.parametrize(

@@ -302,6 +302,7 @@ def test_a_file_of_that_name_comes_first(name):
         ("rtsp://cam/user=me&password=Geheim&channel=1", "rtsp://cam/user=me&password=***&channel=1"),
         ("http://cam/x?PWD=Geheim", "http://cam/x?PWD=***"),
         ("http://cam/x?passage=1", "http://cam/x?passage=1"),
+        ("http://cam/x?access_token=Geheim&api-key=Geheim", "http://cam/x?access_token=***&api-key=***"),
     ],
 )
 def test_an_address_is_shown_without_its_password(address, said):

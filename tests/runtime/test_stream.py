@@ -1,11 +1,14 @@
 """Network streams and cameras: frames as they come, whatever happens to them on the way."""
 
+import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from typing import NamedTuple
 
+import av
 import numpy as np
 import pytest
 
@@ -132,6 +135,53 @@ def test_what_comes_faster_than_it_can_be_read_is_passed_over(monkeypatch):
         assert live.seen > 100 - 15
         assert len(watched.seen) < 80
         assert max(delays(watched.seen, stream.sent)) < 3
+
+
+def test_sound_that_comes_just_before_its_pictures_loses_none():
+    """As of a sender that writes both at once: no picture has to be waited for, and none is old."""
+    with (
+        serve(with_sound(80), fps=20, content_type="video/x-flv") as stream,
+        watch(stream.address, retries=0) as watched,
+    ):
+        seen = watched.to_the_end()
+    assert [one.number for one in seen[-30:]] == list(range(50, 80))
+
+
+def with_sound(count: int) -> list[bytes]:
+    """Give FLV of 20 pictures a second in pieces: each a picture, and before it the sound of its time."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="flv", options={"flvflags": "no_duration_filesize"}) as file:
+        pictures, sound = file.add_stream("libx264", rate=20), file.add_stream("aac", rate=44_100)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        pictures.codec_context.options = {"preset": "ultrafast", "tune": "zerolatency", "g": "10"}
+        samples = 0
+        for number, pixels in enumerate(FILM[:count]):
+            while samples < 44_100 * number / 20:
+                heard = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+                heard.sample_rate, heard.pts = 44_100, samples
+                file.mux(sound.encode(heard))
+                samples += 1024
+            frame = av.VideoFrame.from_ndarray(pixels).reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, Fraction(1, 20)
+            file.mux(pictures.encode(frame))
+    data, pieces, start, at = stream.getvalue(), [], 0, 13  # after the header and the size of no tag
+    while at < len(data):
+        size = 15 + int.from_bytes(data[at + 1 : at + 4])
+        if data[at] == 9 and data[at + 12] == 1:  # a tag of a picture, not of what the decoder has to know before
+            pieces.append(data[start : at + size])
+            start = at + size
+        at += size
+    return pieces
+
+
+def test_what_is_passed_over_for_ever_is_lost(monkeypatch):
+    monkeypatch.setattr(module, "_WINDOW", 0.2)
+    monkeypatch.setattr(module, "_SILENT", 0.5)
+    monkeypatch.setattr(module, "_WAITED", LONG)  # nothing ever looks as if it had been waited for
+    monkeypatch.setattr(module, "_IDLE", 2.0)
+    with mjpeg(FILM, fps=60) as stream, watch(stream.address, retries=0) as watched:
+        watched.to_the_end()
+    assert "comes faster than it can be decoded" in watched.error
 
 
 # Lost and found
@@ -313,3 +363,24 @@ def test_a_device_that_is_none_says_so(tmp_path, there):
     why = {"missing": "No such file", "file": "ioctl", "folder": "directory"}[there]
     with pytest.raises(OSError, match=why), module.open_camera(str(path), 1) as frames:
         next(frames)
+
+
+def test_a_device_that_this_user_may_not_open_is_not_waited_for(tmp_path, monkeypatch):
+    path = tmp_path / "video0"
+    path.touch()
+    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    with pytest.raises(UsageError, match=r"may not be opened by this user; sudo usermod -aG video"):
+        module.open_camera(str(path), 1).__enter__()
+
+
+def test_cameras_of_other_systems_are_not_waited_for(monkeypatch):
+    monkeypatch.setattr(module.sys, "platform", "win32")
+    with pytest.raises(UsageError, match="read on Linux and macOS alone"):
+        module.open_camera("0", 1).__enter__()
+
+
+def test_two_addresses_that_differ_in_what_is_hidden_keep_apart():
+    words = ["http://127.0.0.1:9/s?key=A", "http://127.0.0.1:9/s?key=B", "http://127.0.0.1:9/t"]
+    _, lives = open_sources(words)
+    shown = "http://127.0.0.1:9/s?key=***"
+    assert [live.name for live in lives] == [f"{shown} (1)", f"{shown} (2)", "http://127.0.0.1:9/t"]

@@ -30,7 +30,7 @@ def use_device(device: Device) -> str:
     """Make TensorFlow compute on `device`, and give the one used: `cpu` or `cuda:N`.
 
     `auto` takes the first GPU that TensorFlow sees, else the CPU. Raises `DeviceError` where a GPU is asked for and not
-    there, and where this process has begun to compute on another device.
+    there, and where this process has begun to compute on another device or number of threads.
     """
     tf = tensorflow()
     gpus = tf.config.list_physical_devices("GPU")
@@ -38,6 +38,13 @@ def use_device(device: Device) -> str:
         raise DeviceError(
             f"--device {device}: TensorFlow sees {len(gpus)} GPUs here; use --device cpu, or check the driver"
         )
+    if device.threads:
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(device.threads)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"--threads {device.threads}: TensorFlow computes on another number in this process already"
+            ) from error
     chosen = [] if device.kind == "cpu" else gpus[device.index : device.index + 1]
     try:
         tf.config.set_visible_devices(chosen, "GPU")

@@ -82,7 +82,7 @@ def benchmark(
     Labelled images come first, since they may not fit the models. Raises `UsageError` and `ModelError`.
     """
     begun = perf_counter()
-    qualities, unreadable = _qualities(opened, chosen, quiet)
+    qualities, unreadable = _qualities(opened, chosen, asked.cores, quiet)
     others = watch_others()
     turns = _latencies(opened, seconds, quiet)
     rates = _rates(opened, turns, batches, seconds, quiet)
@@ -111,12 +111,12 @@ def benchmark(
 
 
 def _qualities(
-    opened: Sequence[Opened], chosen: Chosen | None, quiet: bool
+    opened: Sequence[Opened], chosen: Chosen | None, cores: int, quiet: bool
 ) -> tuple[Sequence[Quality | None], dict[str, str]]:
     if chosen is None:
         return [None] * len(opened), {}
     with progress("answers", len(opened) * len(chosen.images), quiet) as advance:
-        return answer_all(opened, chosen, advance)
+        return answer_all(opened, chosen, cores, advance)
 
 
 def _latencies(opened: Sequence[Opened], seconds: float, quiet: bool) -> dict[Path, Turns]:

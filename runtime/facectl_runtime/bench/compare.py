@@ -79,14 +79,16 @@ def _check_alike(first: Path, wanted: ModelSpec, path: Path, spec: ModelSpec) ->
 
 
 def answer_all(
-    opened: Sequence[Opened], chosen: Chosen, advance: Callable[[float], None]
+    opened: Sequence[Opened], chosen: Chosen, cores: int, advance: Callable[[float], None]
 ) -> tuple[list[Quality], dict[str, str]]:
-    """Have every model answer the same images; `advance` is told of each image of each model.
+    """Have every model answer the same images, decoded on `cores` cores; `advance` is told of each of each model.
 
     Gives what each answers, and the images left out with the reason. Raises `UsageError` for labels that they have not.
     """
     all_answered = [
-        answer_labelled(one.engine, one.spec.input, one.spec.labels, chosen.root, chosen.images, advance, chosen.hashes)
+        answer_labelled(
+            one.engine, one.spec.input, one.spec.labels, chosen.root, chosen.images, advance, chosen.hashes, cores
+        )
         for one in opened
     ]
     first, *others = all_answered

@@ -33,7 +33,10 @@ def names_of(found: Benchmark) -> list[str]:
 def doubts(found: Benchmark) -> list[str]:
     """Say what disturbed the times, a line each; nothing where nothing did."""
     said = []
-    worst, name = max((one.spread, name) for one, name in zip(found.models, names_of(found), strict=True))
+    worst, name = max(
+        (max(one.spread, *(rate.spread for rate in one.throughput)) if one.throughput else one.spread, name)
+        for one, name in zip(found.models, names_of(found), strict=True)
+    )
     if worst >= UNSTEADY:
         said.append(
             f"the machine was not steady: the middle half of the turns of {name} spans {worst:.0%} of their median; "

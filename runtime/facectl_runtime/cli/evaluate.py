@@ -13,6 +13,7 @@ from facectl_runtime.cli.options import (
     JsonOption,
     ModelArgument,
     QuietOption,
+    ThreadsOption,
     engine_asked,
 )
 from facectl_runtime.errors import ImageError, counted, left_out_line
@@ -31,6 +32,7 @@ def evaluate(
         str | None, typer.Option(metavar="train|val|test", help="Which part of a split. [default: test]")
     ] = None,
     device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
     engine: EngineOption = "auto",
     declared_types: DeclaredTypesOption = False,
     json: JsonOption = False,
@@ -53,7 +55,7 @@ def evaluate(
     from facectl_runtime.progress import progress
     from facectl_runtime.sources import display_name
 
-    asked, by = parse_device(device), engine_asked(engine, declared_types)
+    asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     spec = read_spec(model)
     chosen = choose_images(data, split or own_split(model, data), part)
     if split and (known := learnt(model, chosen)):
@@ -61,8 +63,12 @@ def evaluate(
         print(f"{known:,} of {n} are of the run's own train and val parts: they flatter it", file=sys.stderr)
     opened = format_of(model, by).open(model, spec, asked)
     with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
-        answered = answer_labelled(opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes)
+        answered = answer_labelled(
+            opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes, asked.cores
+        )
     result = evaluation(answered, spec.labels)
+    if opened.no_gpu and not quiet:
+        print(f"the GPU is not used: {opened.no_gpu} (facectl doctor says more)", file=sys.stderr)
     if not quiet:
         print(f"{chosen.what}; {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
     if json:

@@ -55,6 +55,8 @@ def inspect(
         spec = describe(model, description)
         _show(write_copy(model, spec, write_spec, force) if write_spec else spec, json)
         return 0
+    if force:
+        raise UsageError("--force replaces what is at --write-spec; give that too, or leave it out")
     if write_spec:
         raise UsageError("--write-spec writes what --labels and the options after it say; give them too")
     try:

@@ -1,5 +1,6 @@
 """Options that several commands share, defined once."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,9 +8,26 @@ import typer
 
 from facectl_runtime.errors import UsageError, did_you_mean
 
+
+def _among(*values: str) -> Callable[[str], list[str]]:
+    """Give what a shell's Tab key offers."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.startswith(incomplete)]
+
+    return complete
+
+
+_ENGINES = ("auto", "coreml", "reference")
 ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported file or a run folder.")]
 DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where to compute; cuda never becomes cpu unasked.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]",
+        help="Where to compute; cuda never becomes cpu unasked.",
+        autocompletion=_among("auto", "cpu", "cuda"),
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
@@ -25,6 +43,7 @@ EngineOption = Annotated[
         "--engine",
         metavar="auto|coreml|reference",
         help="Of an .mlpackage: Core ML on a Mac, or ONNX Runtime in its place, which auto takes elsewhere.",
+        autocompletion=_among(*_ENGINES),
     ),
 ]
 DeclaredTypesOption = Annotated[
@@ -47,6 +66,7 @@ ResizeOption = Annotated[
         "--resize",
         metavar="squash|center_crop[:FRACTION]|letterbox",
         help="Of a model of others: how a picture becomes its input. [default: squash]",
+        autocompletion=_among("squash", "center_crop", "letterbox"),
     ),
 ]
 SizeOption = Annotated[
@@ -70,7 +90,12 @@ StdOption = Annotated[
 ]
 ChannelsOption = Annotated[
     str | None,
-    typer.Option("--channels", metavar="rgb|bgr", help="Of a model of others: their order. [default: rgb]"),
+    typer.Option(
+        "--channels",
+        metavar="rgb|bgr",
+        help="Of a model of others: their order. [default: rgb]",
+        autocompletion=_among("rgb", "bgr"),
+    ),
 ]
 OutputOption = Annotated[
     str | None,
@@ -78,12 +103,10 @@ OutputOption = Annotated[
         "--output",
         metavar="auto|probabilities|logits",
         help="Of a model of others: what it gives. [default: auto, found out]",
+        autocompletion=_among("auto", "probabilities", "logits"),
     ),
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary on stderr.")]
-
-
-_ENGINES = ("auto", "coreml", "reference")
 
 
 def engine_asked(engine: str, declared_types: bool) -> str:

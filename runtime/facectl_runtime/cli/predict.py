@@ -1,7 +1,7 @@
 """`facectl predict`."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,7 +61,7 @@ def predict(
     ] = None,
     timeout: Annotated[
         str | None,
-        typer.Option(metavar="5s", help="A camera or stream that gives nothing for so long is lost. [default: 5s]"),
+        typer.Option(metavar="5s", help="A stream, or picamera, that gives nothing for so long is lost. [default: 5s]"),
     ] = None,
     on_change: Annotated[bool, typer.Option("--on-change", help="Only answers unlike the one before.")] = False,
     save: Annotated[
@@ -71,8 +71,10 @@ def predict(
         list[str] | None,
         typer.Option(metavar="LABEL", help="Keep only those of this label, or of unknown; repeatable."),
     ] = None,
-    save_most: Annotated[int, typer.Option(min=1, help="How many pictures --save keeps.")] = 1000,
-    save_bytes: Annotated[str, typer.Option(metavar="1GB", help="How much --save keeps.")] = "1GB",
+    save_most: Annotated[
+        int | None, typer.Option(min=1, help="How many pictures --save keeps. [default: 1000]")
+    ] = None,
+    save_bytes: Annotated[str | None, typer.Option(metavar="1GB", help="How much --save keeps. [default: 1GB]")] = None,
     draw: Annotated[
         Path | None,
         typer.Option(
@@ -122,22 +124,29 @@ def predict(
         if not quiet:
             print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
 
-    store = _store(spec, save, save_label or [], save_most, save_bytes, say)
+    found, streams = open_sources(
+        source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
+    )
+    _check_heeded("a camera or a stream", streams or None, {"--retries": retries, "--timeout": timeout})
+    _check_heeded(
+        "--save DIR", save, {"--save-label": save_label, "--save-most": save_most, "--save-bytes": save_bytes}
+    )
+    _check_heeded("--draw OUT", draw, {"--force": force or None})
+    store = _store(spec, save, save_label or [], save_most, save_bytes, say) if save else None
     drawing = _drawing(draw, say, force=force)
     with ExitStack() as stack:
-        found, streams = open_sources(
-            source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
-        )
         pictures = bool(store or drawing)
         opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams), pictures=pictures)
+        if opened.no_gpu:
+            say(f"the GPU is not used: {opened.no_gpu}; {opened.device} computes (facectl doctor says more)")
         count = Count(rows, streams)
         answered = _passed(iter(count), drawing, store, stack, on_change=on_change)
         advance = stack.enter_context(bar(hidden=quiet or bool(streams)))
         interrupted = stack.enter_context(ending(rows.close))
+        for stream in streams:
+            stack.callback(stream.close)
         about = About(display_name(model), spec, opened, str(asked), topk, streams)
         FORMATS[form](told(answered, advance), about, sys.stdout)
-    for stream in streams:
-        stream.close()
     if not quiet:
         print(f"{count.said()}, {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
         for line in [*map(stream_line, streams), *([f"drawn: {display_name(draw)}"] if draw else [])]:
@@ -162,20 +171,29 @@ def _form(**asked: bool) -> str:
     return chosen[0] if chosen else "table"
 
 
+def _check_heeded(by: str, there: object, options: Mapping[str, object]) -> None:
+    """Raise `UsageError` where an option was given for what is not there, and would change nothing."""
+    given = [option for option, value in options.items() if value is not None]
+    if given and there is None:
+        raise UsageError(f"{given[0]} does nothing without {by}; give that too, or leave it out")
+
+
 def _store(
-    spec: "ModelSpec", folder: Path | None, labels: Sequence[str], most: int, size: str, say: Callable[[str], None]
-) -> "Store | None":
-    """Give where pictures are kept, if they are. Raises `UsageError`."""
-    if folder is None:
-        if labels:
-            raise UsageError("--save-label says what --save keeps; give --save DIR too")
-        return None
-    from facectl_runtime.save import Store, parse_size
+    spec: "ModelSpec",
+    folder: Path,
+    labels: Sequence[str],
+    most: int | None,
+    size: str | None,
+    say: Callable[[str], None],
+) -> "Store":
+    """Give where pictures are kept. Raises `UsageError`."""
+    from facectl_runtime.save import MOST, MOST_BYTES, Store, parse_size
     from facectl_runtime.spec import UNKNOWN
 
     if UNKNOWN in labels and UNKNOWN not in spec.labels and spec.threshold is None:
         raise UsageError("--save-label unknown: the model has no threshold, so that nothing is unknown to it")
-    return Store(folder, spec.labels, labels, most=most, most_bytes=parse_size("--save-bytes", size), say=say)
+    most_bytes = parse_size("--save-bytes", size) if size else MOST_BYTES
+    return Store(folder, spec.labels, labels, most=most or MOST, most_bytes=most_bytes, say=say)
 
 
 def _drawing(out: Path | None, say: Callable[[str], None], *, force: bool) -> "Drawing | None":

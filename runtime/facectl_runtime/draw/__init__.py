@@ -14,7 +14,7 @@ from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.files import scratch_beside
 from facectl_runtime.names import Names, file_stem
 from facectl_runtime.picture import picture_of
-from facectl_runtime.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Source
+from facectl_runtime.sources import Source
 from facectl_runtime.video.frames import pyav
 
 PICTURES = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
@@ -46,9 +46,12 @@ class Drawing:
         `MissingExtraError` for a video without PyAV.
         """
         suffix = out.suffix.lower()
-        if suffix in (IMAGE_SUFFIXES | VIDEO_SUFFIXES) - PICTURES.keys() - VIDEOS.keys():
+        if suffix and suffix not in PICTURES | VIDEOS and not out.is_dir():
             kinds = ", ".join((*PICTURES, *VIDEOS))
-            raise UsageError(f"--draw {out}: {suffix} is not written; give a folder, or a name that ends in {kinds}")
+            raise UsageError(
+                f"--draw {out}: {suffix} is not written; give a name that ends in {kinds}, or a folder (one with a dot "
+                "in its name has to be there)"
+            )
         self._out, self._suffix, self._say = out, suffix if suffix in PICTURES | VIDEOS else "", say
         _check(out, is_folder=not self._suffix, force=force)
         if self._suffix in VIDEOS:

@@ -1,5 +1,6 @@
 """What an engine and a model format are."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.devices import Device
-from facectl_runtime.errors import ModelError, UsageError
+from facectl_runtime.errors import ModelError, UsageError, reason
 from facectl_runtime.spec import SPEC_KEY, ModelSpec, decode
 
 Pixels = npt.NDArray[np.uint8]
@@ -29,6 +30,8 @@ class Engine(msgspec.Struct, frozen=True):
     """uint8 RGB, N × height × width × 3 → float32, N × output size."""
     batch: int | None = None
     """Images that are always computed at once, fewer being filled up; None where any number is."""
+    no_gpu: str | None = None
+    """Why the GPU that this program could use did not start, where `auto` went on without it."""
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -58,6 +61,8 @@ class Graph(msgspec.Struct, frozen=True):
     outputs: tuple[Tensor, ...]
     run: Callable[[Values], Values]
     """Values of the first input → those of the first output. Raises `ModelError`."""
+    no_gpu: str | None = None
+    """As `Engine.no_gpu`."""
 
     @property
     def batch(self) -> int | None:
@@ -148,6 +153,14 @@ def in_batches(run: Callable[[Pixels], Answers], size: int) -> Callable[[Pixels]
 def listed(tensors: Iterable[Tensor]) -> str:
     """Give types and shapes on one line."""
     return ", ".join(map(str, tensors)) or "nothing"
+
+
+def failing(path: Path, program: str, error: Exception) -> ModelError:
+    """Say that an engine fails on what it is given, and what to do."""
+    why = reason(error)
+    short = re.search(r"(?i)alloc|out of memory", why)
+    advice = "end what takes the device's memory, or use --device cpu" if short else "verify it, or copy it again"
+    return ModelError(f"{path}: {program} fails on it ({why}); {advice}")
 
 
 class NoSpecError(ModelError):

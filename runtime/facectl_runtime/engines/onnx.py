@@ -14,7 +14,7 @@ import numpy as np
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import graph_cache
 from facectl_runtime.engines.adapter import engine_of
-from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, spec_in
+from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, failing, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.installed import again, cuda_cure
 from facectl_runtime.onnx_metadata import graph_digest, read_metadata, weights, write_spec
@@ -51,7 +51,7 @@ def open_graph(path: Path, device: Device, graph: bytes | None = None, digest: s
     `digest` is the SHA-256 of its graph where that is known, and was checked.
     """
     runtime = _onnxruntime()
-    session = _session(runtime, path, device, graph, digest)
+    session, no_gpu = _session(runtime, path, device, graph, digest)
     used = f"cuda:{device.index}" if session.get_providers()[0] == _CUDA else "cpu"
     inputs, outputs = (tuple(map(_tensor, nodes)) for nodes in (session.get_inputs(), session.get_outputs()))
 
@@ -59,14 +59,14 @@ def open_graph(path: Path, device: Device, graph: bytes | None = None, digest: s
         try:
             return np.asarray(session.run(None, {inputs[0].name: values})[0])
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
-            raise ModelError(f"{path}: ONNX Runtime fails on it ({reason(error)}); export it again") from error
+            raise failing(path, "ONNX Runtime", error) from error
 
-    return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run)
+    return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run, no_gpu)
 
 
 def load(path: Path) -> Any:
     """Load any ONNX file, of whatever inputs and outputs, on the CPU. Raises `ModelError`."""
-    return _session(_onnxruntime(), path, Device("cpu"), None)
+    return _session(_onnxruntime(), path, Device("cpu"), None)[0]
 
 
 def start(device: Device) -> None:
@@ -94,8 +94,14 @@ def _onnxruntime() -> Any:
     raise MissingExtraError(f"onnxruntime is installed but does not start ({why}); install it again: {again()}")
 
 
-def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, digest: str | None = None) -> Any:
-    """Build a session on the device asked for; `auto` takes CUDA where it really runs, and the CPU elsewhere."""
+def _session(
+    runtime: Any, path: Path, device: Device, graph: bytes | None, digest: str | None = None
+) -> tuple[Any, str | None]:
+    """Build a session on the device asked for; `auto` takes CUDA where it really runs, and the CPU elsewhere.
+
+    Gives with it why CUDA does not run, where this ONNX Runtime has it and `auto` would have taken it.
+    """
+    why = None
     on_gpu = device.kind != "cpu" and _CUDA in runtime.get_available_providers()
     if device.kind == "cuda" and not on_gpu:
         raise DeviceError(f"--device {device}: this ONNX Runtime has no CUDA; {cuda_cure()}, or use --device cpu")
@@ -108,12 +114,12 @@ def _session(runtime: Any, path: Path, device: Device, graph: bytes | None, dige
             session, why = None, reason(error)
         # A provider that fails to start may be left out without an error: only the session knows.
         if session is not None and session.get_providers()[0] == _CUDA:
-            return session
+            return session, None
         if device.kind == "cuda":
             raise DeviceError(f"--device {device}: {why}; {cuda_cure()}, or use --device cpu")
     build = partial(_load, runtime, device, [_CPU])
     try:
-        return build(graph) if graph else graph_cache.session(runtime, path, digest, build)
+        return (build(graph) if graph else graph_cache.session(runtime, path, digest, build)), why
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({reason(error)}); copy or export it again") from error
 

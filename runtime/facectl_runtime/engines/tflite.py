@@ -9,7 +9,7 @@ import numpy as np
 
 from facectl_runtime.devices import Device
 from facectl_runtime.engines.adapter import engine_of
-from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, spec_in
+from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, failing, spec_in
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.sources import display_name
@@ -63,7 +63,7 @@ class _Runner:
                 self._interpreter.invoke()
                 return np.asarray(self._interpreter.get_tensor(self._output))
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._path}: LiteRT fails on it ({reason(error)}); export it again") from error
+            raise failing(self._path, "LiteRT", error) from error
 
 
 def _litert() -> Any:

@@ -58,8 +58,8 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
             raise ImageError("has pictures in a coding that facectl does not read; convert it to H.264")
         context.options = {**context.options, **decoder_options()}
         # With two cores, the one that decodes has the other for pictures; more share the decoding too.
-        context.thread_count = max(1, usable_cores() // 2)
-        first, at = stream.start_time or 0, 0.0
+        context.thread_type, context.thread_count = "AUTO", max(1, usable_cores() // 2)
+        first, at, shown = stream.start_time or 0, 0.0, 0.0
         frames = _sought(av, container, stream, first, selection.start) if seek else _decoded(av, container, stream)
         if frames is None:
             return False
@@ -73,13 +73,13 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
             if time < at - _AGAIN:  # another recording begins, joined to the one before with its own clock
                 moved += at - time + float(1 / (stream.average_rate or 25))
                 time = _time(frame, stream, first, number) + moved
-            at = time
+            at, shown = time, float((frame.duration or 0) * (frame.time_base or 0))
             if at >= selection.end:
                 return True
             if picked(at):
                 damaged += frame.is_corrupt  # the decoder has made of it what it could
-                yield Source(name, partial(to_picture, frame), None, None if seek else number, round(at, 6))
-        yield from _shortfall(name, _length(container, stream), at, number + 1, damaged, selection)
+                yield Source(name, partial(to_picture, frame), None, None if selection.start else number, round(at, 6))
+        yield from _shortfall(name, _length(container, stream), at, at + shown, number + 1, damaged, selection)
         return True
 
 
@@ -133,12 +133,12 @@ def _length(container: Any, stream: Any) -> float | None:
 
 
 def _shortfall(
-    name: str, length: float | None, last: float, frames: int, damaged: int, selection: Selection
+    name: str, length: float | None, last: float, end: float, frames: int, damaged: int, selection: Selection
 ) -> Iterator[Source]:
-    """Say what of a video was not there to be answered."""
+    """Say what of a video was not there to be answered: its last frame is shown from `last` to `end`, in seconds."""
     if not frames:
         why = "none of its frames can be decoded; copy or save it again"
-    elif length is not None and last < min(length, selection.end) - max(_MISSING, 2 * length / frames):
+    elif length is not None and end < min(length, selection.end) - max(_MISSING, 2 * length / frames):
         whole = int(10 * last) / 10
         why = f"breaks off at {whole:.1f} s of {length:.1f} s; copy it again, or say --end {whole:.1f}"
     elif last < selection.start:

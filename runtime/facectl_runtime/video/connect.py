@@ -26,10 +26,22 @@ def live_sources(
         raise UsageError(f"{shown(min(twice))} is given twice; a live source can be read once")
     if not selection.whole:
         raise UsageError("--start and --end are of video files; a live source begins now: leave them out")
-    return [Live(shown(word), _connect(word, timeout), selection=selection, retries=retries, say=say) for word in words]
+    return [
+        Live(name, _connect(word, name, timeout), selection=selection, retries=retries, say=say)
+        for word, name in zip(words, _names(words), strict=True)
+    ]
 
 
-def _connect(word: str, timeout: float) -> Connect:
+def _names(words: Sequence[str]) -> list[str]:
+    """Give each word as it may be printed; words that differ in what is hidden get numbers."""
+    names = [shown(word) for word in words]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: index + 1].count(name)})"
+        for index, name in enumerate(names)
+    ]
+
+
+def _connect(word: str, name: str, timeout: float) -> Connect:
     if word == PICAMERA:
         from facectl_runtime.video.rpicam import find_program, open_picamera
 
@@ -39,7 +51,7 @@ def _connect(word: str, timeout: float) -> Connect:
     from facectl_runtime.video.stream import open_camera, open_stream
 
     if is_stream(word):
-        pyav(f"{shown(word)}: a stream")
-        return partial(open_stream, word, shown(word), timeout)
+        pyav(f"{name}: a stream")
+        return partial(open_stream, word, name, timeout)
     pyav(f"{word}: a camera")
     return partial(open_camera, word, timeout)

@@ -1,5 +1,6 @@
 """The camera of a Raspberry Pi, by the pipe of `rpicam-vid`: JPEG pictures in a row, and no Python package."""
 
+import atexit
 import os
 import selectors
 import shutil
@@ -37,10 +38,19 @@ def open_picamera(timeout: float) -> Iterator[Iterator[Arrived]]:
     """
     program = find_program()
     pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
-    with subprocess.Popen([program, *_OPTIONS], stdin=nothing, stdout=pipe, stderr=pipe, bufsize=0) as process:
+    with subprocess.Popen(
+        [program, *_OPTIONS],
+        stdin=nothing,
+        stdout=pipe,
+        stderr=pipe,
+        bufsize=0,
+        process_group=0,  # Ctrl-C is for facectl, which ends it
+    ) as process:
+        atexit.register(process.kill)  # for a process that ends while this thread waits for a picture
         try:
             yield (Arrived(monotonic(), partial(decode, jpeg)) for jpeg in split(_chunks(process, timeout)))
         finally:
+            atexit.unregister(process.kill)
             process.kill()
 
 

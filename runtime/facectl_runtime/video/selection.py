@@ -7,6 +7,7 @@ import msgspec
 
 from facectl_runtime.errors import UsageError
 
+_ROUNDING = 1e-6
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LENGTH = r"(?a)(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)"
 _CLOCK = r"(?a)(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)"
@@ -30,17 +31,20 @@ class Selection(msgspec.Struct, frozen=True):
 
     def picker(self) -> Callable[[float], bool]:
         """Give a function that is told the time of each frame in turn, in seconds, and says whether it is answered."""
-        met, due = 0, self.start
+        met, before = 0, -1
 
         def picked(time: float) -> bool:
-            nonlocal met, due
+            nonlocal met, before
             if not self.start <= time < self.end:
                 return False
             met += 1
-            if (met - 1) % self.every_frames or time < due:
+            if not self.every_seconds:
+                return (met - 1) % self.every_frames == 0
+            # The grid stays where it is, however late a frame comes; and 0.6 s is not just before three times 0.2 s.
+            slot = int((time - self.start) / self.every_seconds + _ROUNDING)
+            if slot <= before:
                 return False
-            if self.every_seconds:  # the grid stays where it was, however late a frame comes
-                due += ((time - due) // self.every_seconds + 1) * self.every_seconds
+            before = slot
             return True
 
         return picked

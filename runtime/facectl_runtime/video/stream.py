@@ -1,5 +1,6 @@
 """Cameras and network streams through PyAV: how they are opened, and their frames as they come."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,8 @@ from facectl_runtime.errors import UsageError, reason
 from facectl_runtime.video.frames import decoder_options, pyav, to_picture
 from facectl_runtime.video.live import Arrived
 
+OPEN_CAMERAS = "sudo usermod -aG video $USER, and log in again"
+"""What lets a user open the cameras of a Linux machine."""
 # What an address may lead to, also by a playlist behind it: files of this machine are not among it.
 _PROTOCOLS = "crypto,http,https,httpproxy,rtmp,rtp,srtp,rtsp,rtsps,tcp,tls,udp"
 _CONTAINERS = (
@@ -56,11 +59,15 @@ def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Ar
 def open_camera(device: str, timeout: float) -> Iterator[Iterator[Arrived | None]]:
     """Open a camera by its index or, on Linux, by the path of its device. Raises what `live.Connect` says."""
     av = pyav(f"{device}: a camera")
+    if sys.platform not in ("linux", "darwin"):
+        raise UsageError(f"{device}: cameras by number are read on Linux and macOS alone; give the address of a stream")
     if sys.platform == "darwin":
         file, kind, choices = device, "avfoundation", [{"framerate": "30"}, {}]
     else:
         file, kind = f"/dev/video{device}" if device.isdecimal() else device, "v4l2"
         choices = [{"input_format": "mjpeg"}, {}]  # uncompressed, USB carries a few frames a second at most
+        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):  # noqa: PTH110  # as a path is typed
+            raise UsageError(f"{device}: {file} may not be opened by this user; {OPEN_CAMERAS}")
     with _lost(av, timeout), _opened_as(av, file, kind, choices, timeout) as container:
         yield _arrivals(av, container)
 
@@ -127,7 +134,7 @@ def _caught_up(container: Any, stream: Any, context: Any) -> Iterator[tuple[Any,
     then all are passed over until one has to be waited for, and further until a picture begins that needs no other.
     """
     packets, passing, caught_up = container.demux(), False, False
-    began = heard = monotonic()
+    began = heard = since = monotonic()
     waited = 0.0
     while True:
         asked = monotonic()
@@ -135,17 +142,21 @@ def _caught_up(container: Any, stream: Any, context: Any) -> Iterator[tuple[Any,
         now = monotonic()
         if packet is None or packet.size == 0:
             raise EOFError("it ended")
+        # Of sound too: where it is sent just before its pictures, these never have to be waited for.
+        waited += now - asked
+        caught_up = caught_up or now - asked > _WAITED
         if packet.stream.index != stream.index:
             if now - heard > _SILENT:
                 raise ValueError("no picture has come for a while")
             continue
-        heard, waited = now, waited + now - asked
-        caught_up = caught_up or now - asked > _WAITED
+        heard = now
+        if passing and now - since > _SILENT:
+            raise ValueError("it comes faster than it can be decoded")
         if passing and packet.is_keyframe and caught_up:
             passing, began, waited = False, now, 0.0
             context.flush_buffers()
         elif now - began > _WINDOW:
             if not passing and waited < _IDLE * (now - began):
-                passing, caught_up = True, False
+                passing, caught_up, since = True, False, now
             began, waited = now, 0.0
         yield packet, now, passing
