@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from facectl_runtime.bench import others, process
-from facectl_runtime.bench.benchmark import Benchmark, Measured, benchmark
+from facectl_runtime.bench.benchmark import Benchmark, Measured, Throughput, benchmark
 from facectl_runtime.bench.compare import Opened, agreement
 from facectl_runtime.bench.latency import Times
 from facectl_runtime.bench.process import processes, size_of
@@ -171,6 +171,8 @@ def test_an_unsteady_and_a_busy_machine_are_doubted():
     assert len(said) == 2
     assert "y.onnx spans 60%" in said[0]
     assert "40%" in said[1]
+    several = msgspec.structs.replace(first, throughput=(Throughput(8, 100.0, 0.7, 20),))
+    assert "x.onnx spans 70%" in doubts(made(models=(several, second)))[0]
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders():

@@ -193,10 +193,13 @@ def without_libraries(monkeypatch):
 @pytest.mark.skipif(GPU, reason="this ONNX Runtime has CUDA")
 @pytest.mark.filterwarnings("ignore:Specified provider")
 @pytest.mark.usefixtures("without_libraries")
-def test_missing_libraries_are_the_reason_and_no_answer(model, facectl):
+def test_missing_libraries_are_the_reason_and_no_answer(model, classes, facectl):
     auto = facectl("verify", model, "--json")
     assert auto.json()[0]["device"] == "cpu"
     assert "libcudnn" not in auto.err
+    for words in (["predict", model, classes], ["evaluate", model, "--data", classes]):
+        assert "the GPU is not used: Failed to load libcudnn.so.9: no such file" in facectl(*words).err
+        assert facectl(*words, "--device", "cpu", "--quiet").err == ""
     ran = facectl("verify", model, "--device", "cuda")
     assert ran.code == 6
     assert "--device cuda:0: Failed to load libcudnn.so.9: no such file; " in ran.error()

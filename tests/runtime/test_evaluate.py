@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from facectl_runtime import evaluate
 from facectl_runtime.evaluate import metrics
 from facectl_runtime.labelled import content_hash
 from facectl_runtime.metrics import wilson
@@ -30,6 +31,14 @@ def test_json_holds_what_is_promised(model, classes, facectl):
     assert found["unreadable"] == {}
     assert (found["model"], found["device"], found["device_requested"]) == (str(model), "cpu", "auto")
     assert found["engine"].startswith("onnxruntime ")
+
+
+def test_threads_are_those_that_decode_too(model, classes, facectl, monkeypatch):
+    asked = []
+    begin = evaluate.decode_ahead
+    monkeypatch.setattr(evaluate, "decode_ahead", lambda *given, **more: asked.append(more) or begin(*given, **more))
+    assert facectl("evaluate", model, "--data", classes, "--threads", 1).code == 0
+    assert asked[0]["workers"] == 1
 
 
 def test_text_says_the_same(model, classes, facectl):

@@ -324,6 +324,13 @@ def test_a_copy_of_a_tflite_file(labels, facectl, tmp_path, paint):
             assert archive.read("labels.txt") == b"of others"
 
 
+def test_force_without_a_copy_is_refused(foreign, labels, facectl):
+    for words in ([], ["--labels", labels()]):
+        ran = facectl("inspect", foreign(), *words, "--force")
+        assert ran.code == 2
+        assert "--force does nothing without --write-spec" in ran.error()
+
+
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is(foreign, labels, facectl, tmp_path):
     path, there, folder = foreign(), tmp_path / "there.onnx", tmp_path / "folder.onnx"
     there.write_text("mine")

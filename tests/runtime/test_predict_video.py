@@ -90,6 +90,14 @@ def test_what_is_typed_wrong_is_said(model, film, facectl, words, said):
     assert said in ran.error()
 
 
+def test_a_word_too_many_leaves_nothing_behind(model, film, facectl, tmp_path):
+    kept, drawn = tmp_path / "new/kept", tmp_path / "new/drawn"
+    for words in (["--retries", 3], [0], ["--start", "late"]):
+        assert facectl("predict", model, film, "--save", kept, "--draw", drawn, *words).code == 2
+    assert facectl("predict", model, "rtsp://cam/1", "--save", kept, "--exclude", "x").code == 2
+    assert not (tmp_path / "new").exists()
+
+
 def test_on_change_gives_the_first_of_each_run(model, film, facectl):
     ran = facectl("predict", model, film, "--on-change", "--json")
     assert [(row["frame"], row["label"]) for row in rows(ran)] == [(0, "red"), (30, "green"), (60, "blue")]

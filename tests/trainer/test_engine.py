@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -143,3 +145,14 @@ def test_a_spec_that_is_not_the_models_is_refused(trained, facectl, tmp_path):
     done = facectl("predict", run, next(trained.data.rglob("*.png")))
     assert done.code == 4
     assert "does not take the input" in done.error()
+
+
+def test_tensorflow_takes_the_threads_that_are_asked_for(trained):
+    program = (
+        "import sys; from pathlib import Path; from facectl_runtime.devices import Device; "
+        "from facectl_runtime.engines import format_of; path = Path(sys.argv[1]); reader = format_of(path); "
+        "reader.open(path, reader.read_spec(path), Device('cpu', threads=3)); import tensorflow as tf; "
+        "print(tf.config.threading.get_intra_op_parallelism_threads())"
+    )
+    ran = subprocess.run([sys.executable, "-c", program, trained.folder], capture_output=True, text=True, check=True)
+    assert ran.stdout == "3\n"

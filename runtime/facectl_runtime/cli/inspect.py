@@ -48,6 +48,8 @@ def inspect(
     from facectl_runtime.description import description_of
     from facectl_runtime.engines.base import NoSpecError
 
+    if force and not write_spec:
+        raise UsageError("--force does nothing without --write-spec COPY; give that too, or leave it out")
     description = description_of(labels, resize, size, scale, mean, std, channels, output)
     if description.asked:
         from facectl_runtime.foreign import describe, write_copy
@@ -55,8 +57,6 @@ def inspect(
         spec = describe(model, description)
         _show(write_copy(model, spec, write_spec, force) if write_spec else spec, json)
         return 0
-    if force:
-        raise UsageError("--force replaces what is at --write-spec; give that too, or leave it out")
     if write_spec:
         raise UsageError("--write-spec writes what --labels and the options after it say; give them too")
     try:
