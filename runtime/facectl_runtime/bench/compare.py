@@ -81,7 +81,7 @@ def _check_alike(first: Path, wanted: ModelSpec, path: Path, spec: ModelSpec) ->
 def answer_all(
     opened: Sequence[Opened], chosen: Chosen, cores: int, advance: Callable[[float], None]
 ) -> tuple[list[Quality], dict[str, str]]:
-    """Have every model answer the same images, decoded on `cores` cores; `advance` is told of each of each model.
+    """Have every model answer the same images, decoded on `cores` cores; `advance` is told of each answer.
 
     Gives what each answers, and the images left out with the reason. Raises `UsageError` for labels that they have not.
     """
