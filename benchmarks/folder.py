@@ -113,7 +113,7 @@ def _whole_by_batch(model: Path, photographs: list[Path]) -> dict[int, dict[str,
     for _ in range(TURNS):
         for size in BATCHES:
             started = time.perf_counter()
-            answered = sum(1 for _ in answers(decode_ahead(sources, load, size, eager=True), engine))
+            answered = sum(1 for _ in answers(decode_ahead(sources, load, size, eager=True), engine, engine.lanes))
             rates[size].append(answered / (time.perf_counter() - started))
     return _against_used(rates)
 

@@ -21,10 +21,10 @@ from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 if TYPE_CHECKING:
     from facectl_runtime.description import Description
 
-BATCH, GPU_BATCH = 4, 32
-"""Images that are answered at once, of many. On the CPU whole folders are answered no faster with more
-(`benchmarks/folder.py` has sessions alone), and memory grows with them."""
-_AHEAD = 8  # images that wait while the engine is opened, beside those that are being decoded
+BATCH, GPU_BATCH = 2, 32
+"""Images that are answered at once, of many. On the CPU several such batches are answered at the same time, so that
+whole folders are answered no faster with more (`benchmarks/folder.py`), and memory grows with them."""
+_AHEAD = 4  # images that wait while the engine is opened, beside those that are being decoded
 _WRITTEN = 16  # rows that may wait to be written
 _NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
 
@@ -106,7 +106,7 @@ def classify(
         except BaseException:
             decoded.close()
             raise
-    rows = answered(decoded, opened, spec, topk)
+    rows = answered(decoded, opened, spec, topk, 1 if live else opened.lanes)
     bare = rows if pictures else ((msgspec.structs.replace(source, data=None), row) for source, row in rows)
     return opened, Ahead(bare, 1 if live else _WRITTEN)
 
@@ -142,10 +142,10 @@ def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
 
 
 def answered(
-    decoded: Iterable[list[Decoded[Source]]], engine: Engine, spec: ModelSpec, topk: int
+    decoded: Iterable[list[Decoded[Source]]], engine: Engine, spec: ModelSpec, topk: int, lanes: int
 ) -> Iterator[Answered]:
-    """Answer decoded sources: each with its row."""
-    for source, answer in answers(decoded, engine):
+    """Answer decoded sources, `lanes` batches at the same time: each with its row."""
+    for source, answer in answers(decoded, engine, lanes):
         yield source, _row(source, answer, spec, topk)
 
 

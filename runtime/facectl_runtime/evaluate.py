@@ -92,7 +92,8 @@ def answer_labelled(
         return pixels
 
     kept, rows, unreadable = [], [], []
-    for item, answer in answers(decode_ahead(images, load, batch_of(engine), eager=True, workers=cores), engine):
+    decoded = decode_ahead(images, load, batch_of(engine), eager=True, workers=cores)
+    for item, answer in answers(decoded, engine, engine.lanes):
         if isinstance(answer, ImageError):
             unreadable.append((display_name(item.path), str(answer)))
         else:

@@ -62,8 +62,8 @@ class Model:
         cannot be read; `stream` goes on and gives a row with an error.
         """
         sources = [_source(number, one) for number, one in enumerate(_several(images))]
-        rows = []
-        for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk)):
+        rows, lanes = [], self._engine.lanes if len(sources) > 1 else 1
+        for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk), lanes):
             if row.error is not None:
                 raise ImageError(f"{row.source}: {row.error}")
             rows.append(row)
@@ -112,7 +112,7 @@ class Model:
         """Answer sources, of which none is looked at before the first answer is asked for."""
         engine = self._engine
         decoded = decoding(sources, self.spec.input, self._device, lambda: batch_of(engine), live=live)
-        yield from answered(decoded, engine, self.spec, topk)
+        yield from answered(decoded, engine, self.spec, topk, 1 if live else engine.lanes)
 
     def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
         """Decode what was given: one in this thread, several on every core."""

@@ -18,7 +18,9 @@ from facectl_runtime.engines.base import Answers, Engine, Pixels
 from facectl_runtime.errors import ImageError
 
 _LOOK = 0.5  # seconds until a waiting thread looks whether a signal has come
+_UNWANTED = ImageError("was not looked at any more")  # never seen: nobody asks for what was begun
 T = TypeVar("T")
+Result = TypeVar("Result")
 Decoded = tuple[T, Pixels | ImageError]
 _Started = tuple[T, "Future[Pixels | ImageError]"]
 
@@ -85,7 +87,27 @@ class Ahead(Generic[T]):
         except StopIteration:
             self._queue.put(None)
         except BaseException as error:  # raised again where the items are asked for
-            self._queue.put(error)
+            if not self._closed:  # else nobody asks, and it would hold what its traceback holds
+                self._queue.put(error)
+
+
+def _submitted(
+    items: Iterable[T], call: Callable[[T], Result], workers: int, name: str
+) -> Iterator[tuple[T, "Future[Result]"]]:
+    """Give each item with what becomes of it in one of `workers` threads.
+
+    The pool is this generator's own. Another one that shuts it down might be collected as garbage just while this one
+    is in `submit`, in the same thread, and then wait for a lock that is never given back.
+    """
+    pool = ThreadPoolExecutor(workers, name)
+    try:
+        for item in items:
+            yield item, pool.submit(call, item)
+    except GeneratorExit:  # nobody asks for more
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    finally:
+        pool.shutdown(wait=False)
 
 
 def decode_ahead(
@@ -110,17 +132,19 @@ def decode_ahead(
     if room is None:
         assert isinstance(batch, int)
         room = batch + 2 * workers
-    pool = ThreadPoolExecutor(workers, "decode")
+
+    ended = False
 
     def attempt(item: T) -> Pixels | ImageError:
         try:
-            return load(item)
+            return _UNWANTED if ended else load(item)
         except ImageError as error:
             return error
 
-    started = Ahead(((item, pool.submit(attempt, item)) for item in items), room)
+    started = Ahead(_submitted(items, attempt, workers, "decode"), room)
 
     def drain() -> Generator[list[Decoded[T]], None, None]:
+        nonlocal ended
         try:
             yield []  # taken below: a generator that never began would not run its `finally`
             size = batch if isinstance(batch, int) else batch()
@@ -130,8 +154,8 @@ def decode_ahead(
                 yield ready
                 started.done(len(ready))
         finally:
+            ended = True
             started.close()
-            pool.shutdown(wait=False, cancel_futures=True)
 
     batches = drain()
     next(batches)
@@ -152,10 +176,27 @@ def _batches(started: "Ahead[_Started[T]]", batch: int, eager: bool) -> Iterator
         yield ready
 
 
-def answers(decoded: Iterable[list[Decoded[T]]], engine: Engine) -> Iterator[tuple[T, Answers | ImageError]]:
-    """Answer decoded batches: each item with its float32 row of answers, or with the error that took its place."""
-    for batch in decoded:
-        pixels = [value for _, value in batch if not isinstance(value, ImageError)]
-        rows = iter(engine.infer(np.stack(pixels)) if pixels else ())
-        for item, value in batch:
-            yield item, value if isinstance(value, ImageError) else next(rows)
+def answers(
+    decoded: Iterable[list[Decoded[T]]], engine: Engine, lanes: int = 1
+) -> Iterator[tuple[T, Answers | ImageError]]:
+    """Answer decoded batches: each item with its float32 row of answers, or with the error that took its place.
+
+    With several `lanes`, so many batches are answered at the same time, and one more is asked for meanwhile.
+    """
+    if lanes == 1:
+        for batch in decoded:
+            yield from _answered(batch, engine)
+        return
+    started = Ahead(_submitted(decoded, lambda batch: _answered(batch, engine), lanes, "infer"), lanes + 1)
+    try:
+        for _, future in started:
+            yield from future.result()
+            started.done()
+    finally:
+        started.close()
+
+
+def _answered(batch: list[Decoded[T]], engine: Engine) -> list[tuple[T, Answers | ImageError]]:
+    pixels = [value for _, value in batch if not isinstance(value, ImageError)]
+    rows = iter(engine.infer(np.stack(pixels)) if pixels else ())
+    return [(item, value if isinstance(value, ImageError) else next(rows)) for item, value in batch]

@@ -1,5 +1,6 @@
 """Decode ahead of the work: in order, in bounded memory, and really at the same time."""
 
+import gc
 import signal
 import threading
 import time
@@ -283,3 +284,63 @@ def test_a_signal_handler_may_close_it():
     finally:
         signal.signal(signal.SIGALRM, before)
         waiting.set()
+
+
+# Several batches at the same time
+
+
+def test_lanes_answer_at_the_same_time_and_in_order():
+    both = threading.Barrier(2, timeout=LONG)
+
+    def infer(batch):
+        both.wait()
+        return batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
+
+    lists = decode_ahead(range(8), pixels, batch=2, eager=False)
+    assert [(item, int(answer[0])) for item, answer in answers(lists, engine(infer), 2)] == [(n, n) for n in range(8)]
+
+
+def test_lanes_ask_for_no_more_than_they_have_room_for():
+    asked, go_on = [], threading.Event()
+
+    def lists():
+        for number in range(50):
+            asked.append(number)
+            yield [(number, pixels(number))]
+
+    def infer(batch):
+        assert go_on.wait(LONG)
+        return batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
+
+    found = answers(lists(), engine(infer), 2)
+    threading.Timer(0.2, go_on.set).start()
+    next(found)
+    assert len(asked) <= 3
+    assert len(list(found)) == 49
+
+
+def test_an_error_of_a_lane_is_raised_and_ends_the_others():
+    def infer(_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(answers(decode_ahead(range(100), pixels, batch=2, eager=False), engine(infer), 2))
+    for thread in [thread for thread in threading.enumerate() if thread.name.startswith("infer")]:
+        thread.join(LONG)
+        assert not thread.is_alive()
+
+
+def test_what_is_garbage_never_waits_for_the_thread_that_collects_it():
+    """A pipeline that was left in the middle is found by the garbage collector anywhere, also while another submits."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(1, 1, 1)
+    try:
+        for _ in range(300):
+            lists = decode_ahead(range(50), pixels, batch=2, eager=False)
+            left = [lists, answers(lists, engine(), 2)]
+            left.append(left)  # a cycle: only the collector frees it
+            next(left[1])
+            del lists, left
+    finally:
+        gc.set_threshold(*threshold)
+    assert len(list(answers(decode_ahead(range(50), pixels, batch=2, eager=False), engine(), 2))) == 50

@@ -111,6 +111,14 @@ def test_a_pillow_image_is_turned_upright_and_put_on_white():
     assert file.top == opened.top
 
 
+def wait_for_threads(before):
+    """Wait until only these threads are left; one that is only about to start cannot be joined."""
+    until = time.monotonic() + 10
+    while left := set(threading.enumerate()) - before:
+        assert time.monotonic() < until, left
+        time.sleep(0.01)
+
+
 def test_rows_can_be_closed_while_they_are_waited_for():
     """A camera that is not there: another thread ends the wait, and nothing stays behind."""
     before = set(threading.enumerate())
@@ -121,9 +129,8 @@ def test_rows_can_be_closed_while_they_are_waited_for():
     waiting.start()
     assert said.wait(10)
     rows.close()
-    for thread in {waiting, *threading.enumerate()} - before:
-        thread.join(10)
-        assert not thread.is_alive(), thread.name
+    waiting.join(10)
+    wait_for_threads(before)
     assert got == []
     assert rows.counts()[0].seen == 0
 
@@ -165,6 +172,4 @@ def test_a_stream_that_is_left_closes_what_it_opened():
     rows = facectl_runtime.load("zoo.onnx").stream("clip.mp4")
     assert next(rows).label == "red"
     rows.close()
-    for thread in set(threading.enumerate()) - before:
-        thread.join(10)
-        assert not thread.is_alive()
+    wait_for_threads(before)

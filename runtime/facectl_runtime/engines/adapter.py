@@ -41,7 +41,7 @@ def engine_of(path: Path, graph: Graph, spec: ModelSpec) -> Engine:
             f"{takes} and {gives}; export the model again"
         )
     infer = in_batches(graph.run, graph.batch) if graph.batch else graph.run
-    return Engine(graph.engine, graph.device, infer, graph.batch, graph.no_gpu)
+    return Engine(graph.engine, graph.device, infer, graph.batch, graph.no_gpu, graph.lanes)
 
 
 def image_input(path: Path, graph: Graph) -> ImageInput:
@@ -78,7 +78,7 @@ def _adapted(path: Path, graph: Graph, spec: ModelSpec, adapter: Adapter) -> Eng
             raise ModelError(f"{path}: it gives {answers.shape[1]} values, not the {spec.output.size} of its spec")
         return _softmax(answers) if adapter.output == "logits" else answers
 
-    return Engine(graph.engine, graph.device, infer, graph.batch, graph.no_gpu)
+    return Engine(graph.engine, graph.device, infer, graph.batch, graph.no_gpu, graph.lanes)
 
 
 def rows(path: Path, graph: Graph, adapter: Adapter) -> Callable[[Pixels], Answers]:

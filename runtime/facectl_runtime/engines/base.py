@@ -32,6 +32,8 @@ class Engine(msgspec.Struct, frozen=True):
     """Images that are always computed at once, fewer being filled up; None where any number is."""
     no_gpu: str | None = None
     """Why the GPU that this program could use did not start, where `auto` went on without it."""
+    lanes: int = 1
+    """How many batches are best answered at the same time, where there are many."""
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -63,6 +65,8 @@ class Graph(msgspec.Struct, frozen=True):
     """Values of the first input → those of the first output. Raises `ModelError`."""
     no_gpu: str | None = None
     """As `Engine.no_gpu`."""
+    lanes: int = 1
+    """As `Engine.lanes`; `run` may then be called by several threads at once."""
 
     @property
     def batch(self) -> int | None:

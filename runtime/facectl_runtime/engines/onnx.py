@@ -61,7 +61,9 @@ def open_graph(path: Path, device: Device, graph: bytes | None = None, digest: s
         except Exception as error:  # ONNX Runtime's own classes share no base but Exception
             raise failing(path, "ONNX Runtime", error) from error
 
-    return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run, no_gpu)
+    # Threads of one computation wait for one another; those of another then have something to do.
+    lanes = 2 if used == "cpu" and device.cores > 1 else 1
+    return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run, no_gpu, lanes)
 
 
 def load(path: Path) -> Any:
