@@ -308,8 +308,9 @@ def test_a_slow_engine_answers_young_frames(model, facectl, monkeypatch):
 
     answer = classifier.answers
 
-    def slow(decoded, engine):
-        for item in answer(decoded, engine):
+    def slow(decoded, engine, lanes):
+        assert lanes == 1
+        for item in answer(decoded, engine, lanes):
             time.sleep(0.1)
             yield item
 
