@@ -27,7 +27,7 @@ Picture = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 """The path of an image file, what is in one, a Pillow image, or uint8 RGB, height × width × 3."""
 
 
-_AHEAD = 8  # rows that may wait to be asked for
+_WAITING = 8  # rows that may wait to be asked for
 
 
 class Model:
@@ -131,7 +131,7 @@ class Rows(Iterator[Row]):
     def __init__(self, answers: Iterable[Answered], streams: "Sequence[Live]") -> None:
         self._streams = {stream.name: stream for stream in streams}
         # What is asked for ahead would be old by the time that it is wanted.
-        self._ahead = Ahead(answers, 0 if streams else _AHEAD)
+        self._ahead = Ahead(answers, 0 if streams else _WAITING)
 
     def __next__(self) -> Row:
         self._ahead.done()

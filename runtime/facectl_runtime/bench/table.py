@@ -34,7 +34,7 @@ def doubts(found: Benchmark) -> list[str]:
     """Say what disturbed the times, a line each; nothing where nothing did."""
     said = []
     worst, name = max(
-        (max(one.spread, *(rate.spread for rate in one.throughput)) if one.throughput else one.spread, name)
+        (max([one.spread, *(rate.spread for rate in one.throughput)]), name)
         for one, name in zip(found.models, names_of(found), strict=True)
     )
     if worst >= UNSTEADY:
