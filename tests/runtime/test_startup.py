@@ -69,3 +69,11 @@ def test_a_usage_error_imports_nothing_that_computes(spawn):
     code, modules = json.loads(ran.err.splitlines()[-1])
     assert code == 2
     assert not set(modules) & (HEAVY | ABOVE | {"numpy", "onnxruntime", "PIL"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts its threads in /proc")
+def test_numpy_starts_no_threads_beside_the_engine(spawn, model):
+    program = "import os, sys; from facectl_runtime.cli import run; run(sys.argv[1:]); import numpy; " + (
+        "print(len(os.listdir('/proc/self/task')), file=sys.stderr)"
+    )
+    assert spawn("inspect", model, before=[sys.executable, "-c", program]).err.split()[-1] == "1"

@@ -23,6 +23,8 @@ from facectl_runtime.handed_in import EntryPoint, entry_points
 
 INTERRUPTED = 130
 _GARBAGE = 20_000  # new objects until old ones are looked for: modules leave none, and the default of 700 costs 10 ms
+# None of these multiplies matrices by numpy, whose threads would spin while the engine starts.
+_ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "1")
 OWN = ("predict", "evaluate", "verify", "benchmark", "inspect", "doctor")
 
 
@@ -34,6 +36,7 @@ class _OnDemand(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name in OWN:
+            os.environ.setdefault(*_ONE_BLAS_THREAD)
             found = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         elif entry := _handed_in().get(cmd_name):
             found = entry.load()
