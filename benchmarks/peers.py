@@ -22,7 +22,7 @@ from mosaics import write_mosaics
 
 MOSAICS, WARM_UP = 200, 1
 ONE, TEST, LARGE = "one photograph", "test photographs", "12 megapixels"
-ROUNDS = {ONE: 11, TEST: 5, LARGE: 3}
+ROUNDS = {ONE: 21, TEST: 11, LARGE: 3}
 FIRST = "facectl, zoo.onnx"
 SCRIPTS = Path(__file__).parent
 

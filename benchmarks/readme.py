@@ -58,11 +58,18 @@ def _exports(figures: dict[str, Any]) -> list[str]:
             "gate judges each fold's file by itself, where one point of about 200 animals is two images, and 0.97 of "
             "agreement lets six be answered otherwise: with one more a file is refused.",
             "",
-            "| network | n | trained | file | top-1 | drop, points [95 %] | agrees | MB | time, × fp32 | gate passed "
-            "| wanted |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            *_folded(f"{', '.join(figures['networks'])}, by file", _networks(figures["networks"])),
         ]
-    for name, one in figures["networks"].items():
+    return lines
+
+
+def _networks(networks: dict[str, Any]) -> list[str]:
+    lines = [
+        "| network | n | trained | file | top-1 | drop, points [95 %] | agrees | MB | time, × fp32 | gate passed "
+        "| wanted |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, one in networks.items():
         for file, row in one["files"].items():
             cells = (name, one["n"], f"{one['trained']:.4f}", *_cells(file, row), _times(row))
             wanted = f"drop ≤ {100 * row['wanted']:.1f}" if row.get("wanted") else ""
@@ -70,20 +77,31 @@ def _exports(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _folded(summary: str, table: list[str]) -> list[str]:
+    """Show a long table when its line is clicked on."""
+    return ["<details>", f"<summary>{summary}</summary>", "", *table, "", "</details>"]
+
+
 def _core_ml(figures: dict[str, Any]) -> list[str]:
     """Show how near each package answers to Keras off the Mac, and how fast it is read and run."""
-    ops = figures["ops"]
-    lines = [
+    ops, networks = figures["ops"], figures["networks"]
+    return [
         "Core ML off the Mac, against the Keras model on its test images: in 32-bit floats, and with every value "
         "rounded to the type that the program declares. The time is that of the fp32 program against the same run's "
         f"ONNX export, in turn. {ops['known']} of the {ops['emitted']} ops are known that coremltools' TensorFlow and "
         f"PyTorch frontends can emit for a classifier; missing: {', '.join(ops['missing']) or 'none'}.",
         "",
+        *_folded(f"{', '.join(networks)}, by precision", _packages(networks)),
+    ]
+
+
+def _packages(networks: dict[str, Any]) -> list[str]:
+    lines = [
         "| network | n | file | largest \\|Δp\\| | agrees | rounded: largest \\|Δp\\| | agrees | read in "
         "| time, × ONNX |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for name, network in figures["networks"].items():
+    for name, network in networks.items():
         for precision, one in network["files"].items():
             plain = (f"{one['largest']:.2g}", f"{one['agreement']:.4f}")
             rounded = (f"{one['declared_largest']:.2g}", f"{one['declared_agreement']:.4f}")
