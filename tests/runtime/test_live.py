@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.sources import Source, open_sources
+from facectl_runtime.sources import open_sources
 from facectl_runtime.video import live as module
 from facectl_runtime.video.connect import live_sources
 from facectl_runtime.video.live import Arrived, Live, newest
@@ -140,16 +140,7 @@ def test_every_thins_a_stream_out(tap):
     live.close()
 
 
-@pytest.mark.parametrize(("gap", "age", "taken"), [(40, 0, True), (40, 30, False), (40, 50, True), (200, 150, True)])
-def test_a_frame_is_left_for_the_next_one_where_that_is_near(tap, monkeypatch, gap, age, taken):
-    monkeypatch.setattr(module, "_LONGEST_GAP", 100)
-    live = tap.live()
-    live._gap, live._newest = gap, Source("cam", None, arrived=time.monotonic() - age)
-    assert live.ready() is taken
-
-
-def test_several_sources_have_their_turns_however_fast_one_is(monkeypatch):
-    monkeypatch.setattr(module, "_LONGEST_GAP", -1)  # none is waited for
+def test_several_sources_have_their_turns_however_fast_one_is():
     fast, slow = Tap(), Tap()
     lives = [fast.live("fast"), slow.live("slow")]
     found, given = newest(lives), []

@@ -21,8 +21,6 @@ FIRST_DELAY, LONGEST_DELAY = 0.25, 1.0
 """Seconds until the first attempt to connect again, and at most: each waits twice as long as the one before."""
 LONG_AWAY, LONG_DELAY, LOCKED_DELAY = 60.0, 10.0, 30.0
 """Seconds after which attempts become rare, and at most until the next; and where the password is not taken."""
-_LONGEST_GAP, _LOOK = 0.1, 0.005
-"""Seconds: where frames are further apart the next is not waited for; and until it is looked whether it is late."""
 _AGES = 1_000  # of so many answers the ages are kept
 
 
@@ -81,8 +79,6 @@ class Live:
         self._retries, self._say = retries, say
         self._closed, self._changed = Event(), Condition()
         self._newest: Source | None = None
-        self._gap = 0.0  # seconds from one frame to the next, on average
-        self._last_at: float | None = None
         self._began = self._lost_at = time.monotonic()
         self.seen = self.answered = self.reconnected = 0
         self.ages: deque[float] = deque(maxlen=_AGES)
@@ -103,17 +99,9 @@ class Live:
         Thread(target=self._run, name=f"live {self.name}", daemon=True).start()
 
     @property
-    def has_newest(self) -> bool:
+    def ready(self) -> bool:
         """Whether a frame is there that was not taken yet."""
         return self._newest is not None
-
-    def ready(self) -> bool:
-        """Tell whether the newest frame is to be taken: not where the next one is near, and is answered younger."""
-        newest = self._newest
-        if newest is None or newest.arrived is None:
-            return False
-        age = time.monotonic() - newest.arrived
-        return self._gap > _LONGEST_GAP or not self._gap / 2 < age < self._gap + _LOOK
 
     def take(self) -> Source | None:
         """Give the newest frame, once; None where none has come since."""
@@ -154,7 +142,7 @@ class Live:
             if isinstance(error, FacectlError):
                 if not self.seen:
                     raise error
-                why = "it is something else now"
+                why = str(error).removeprefix(f"{self.name}: ")
             if self._retries is not None and failures > self._retries:
                 raise LostError(f"{'is lost' if self.seen else 'cannot be reached'} ({why}){self._tried()}")
             if failures == 1:
@@ -201,10 +189,6 @@ class Live:
     def _keep(self, arrived: Arrived | None) -> None:
         number = self.seen
         self.seen += 1
-        if arrived is not None:
-            if self._last_at is not None:
-                self._gap += (arrived.at - self._last_at - self._gap) / 10
-            self._last_at = arrived.at
         if arrived is not None and self._picked(arrived.at - self._began):
             source = Source(self.name, arrived.picture, frame=number, arrived=arrived.at)
             with self._changed:
@@ -229,13 +213,12 @@ def newest(sources: Iterable[Live]) -> Iterator[Source]:
         live.start(changed)
     while turns:
         with changed:
-            while not any(live.closed or live.error or live.ready() for live in turns):
-                changed.wait(_LOOK if any(live.has_newest for live in turns) else None)
+            changed.wait_for(lambda: any(live.closed or live.error or live.ready for live in turns))
         for live in tuple(turns):
             error = live.error  # asked first: the last frame comes before it
             if live.closed:
                 turns.remove(live)
-            elif (error or live.ready()) and (source := live.take()) is not None:
+            elif (source := live.take()) is not None:
                 turns.remove(live)
                 turns.append(live)
                 yield source
