@@ -113,7 +113,7 @@ def classify(
 
 def batch_of(engine: Engine) -> int:
     """Give how many images an engine is best given at once, where there are many."""
-    return engine.batch or (GPU_BATCH if engine.device.startswith("cuda") else BATCH)
+    return engine.batch or engine.many or (GPU_BATCH if engine.device.startswith("cuda") else BATCH)
 
 
 def decoding(

@@ -36,6 +36,8 @@ _LIGHT = {
 _SECONDS = 120  # that one may take to start, on a slow card
 _DEVELOPMENT = "dev"  # the extra that is of no use to who only uses facectl
 _MOST_GPUS = 16
+# How the drivers of a Raspberry Pi name what codes pictures, corrects them, or gives them raw to libcamera.
+_NO_CAMERA = r"bcm2835-(codec|isp)|pispbe|rpi-?(hevc|vid)|rp1-cfe|unicam"
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -176,8 +178,8 @@ def gpus(root: Path = Path("/")) -> Iterator[Finding]:
         if number == 0:
             spoilt = GPU in installed() and any((root / "dev").glob("nvidia[0-9]*"))
             said = why.removeprefix("--device cuda:0: ").removesuffix(", or use --device cpu")
-            detail, _, cure = said.partition("; ")
-            yield Finding("broken" if spoilt else "missing", "cuda:0", detail, cure or None)
+            detail, _, cure = said.rpartition("; ")  # CUDA's own reasons have semicolons too
+            yield Finding("broken" if spoilt else "missing", "cuda:0", detail or said, cure if detail else None)
         return
 
 
@@ -185,17 +187,20 @@ def cameras(root: Path = Path("/")) -> Finding:
     """Name the cameras that can be opened, by device and by program. `root` is where `dev` and `sys` lie."""
     devices = [path for path in sorted((root / "dev").glob("video*")) if not _is_no_camera(root, path.name)]
     programs = [name for name in PROGRAMS if shutil.which(name)]
-    if shut := [f"/dev/{path.name}" for path in devices if not os.access(path, os.R_OK | os.W_OK)]:
-        return Finding("missing", "cameras", f"{', '.join(shut)} may not be opened by this user", OPEN_CAMERAS)
-    if found := [f"/dev/{path.name}" for path in devices] + programs:
-        return Finding("ok", "cameras", ", ".join(found))
-    return Finding("missing", "cameras", f"no /dev/video*, and neither {' nor '.join(PROGRAMS)} on PATH")
+    shut = [path for path in devices if not os.access(path, os.R_OK | os.W_OK)]
+    found = [f"/dev/{path.name}" for path in devices if path not in shut] + programs
+    closed = [f"{', '.join(f'/dev/{path.name}' for path in shut)} may not be opened by this user"] if shut else []
+    if found:
+        return Finding("ok", "cameras", "; ".join([", ".join(found), *closed]))
+    if closed:
+        return Finding("missing", "cameras", closed[0], OPEN_CAMERAS)
+    return Finding("missing", "cameras", f"no camera among /dev/video*, and neither {' nor '.join(PROGRAMS)} on PATH")
 
 
 def _is_no_camera(root: Path, name: str) -> bool:
     """Tell whether a video device is one that codes or corrects pictures: a Raspberry Pi has a dozen of them."""
     about = root / "sys/class/video4linux" / name / "name"
-    return about.is_file() and bool(re.search(r"(?i)codec|isp|hevc|rpivid", about.read_text(errors="replace")))
+    return about.is_file() and bool(re.match(_NO_CAMERA, about.read_text(errors="replace")))
 
 
 def _folders() -> Iterator[Finding]:

@@ -91,6 +91,10 @@ class Model:
         for name, given in {"a word": words, "every": [every], "start": [start], "end": [end]}.items():
             if wrong := [one for one in given if not isinstance(one, str | Path | None)]:
                 raise TypeError(f"{name} is {wrong[0]!r}; give a text, such as 'clip.mp4' and every='0.5s'")
+        if "-" in words:
+            raise UsageError(
+                "- is standard input, which is the program's own; give the paths that come there, as they come"
+            )
         if isinstance(exclude, str):
             raise TypeError(f"exclude is {exclude!r}; give a list of patterns")
         if not (isinstance(timeout, int | float) and timeout > 0):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -166,7 +167,7 @@ class Store:
     def _write(self, folder: Path, stem: str, suffix: str, data: bytes) -> None:
         """Write a file beside, and give it a name that nothing has, also of another process. Raises `OSError`."""
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{os.getpid()}-{stem}{_MARK}{suffix}"
+        beside = folder / f".{secrets.token_hex(8)}-{stem}{_MARK}{suffix}"  # in containers, several have one process id
         try:
             beside.write_bytes(data)
             for number in count(1):

@@ -37,7 +37,8 @@ TIMEOUT = 5.0
 """Seconds without anything after which a live source counts as lost."""
 # A password may hold @ itself, or a / that ought to be %2F: what stands after the colon is then no port.
 _LOGIN = r"(://[^/@:]*):(?:[^/]*@|(?!\d*(?:/|$)).*@)"
-_HIDDEN = r"(?i)([?&/][\w-]*(?:password|passwd|pass|pwd|token|key|secret|auth)=)[^&/]*"
+_HIDDEN_NAME = r"[\w-]*(?:password|passwd|pass|pwd|token|key|secret|auth|sig|signature)="
+_HIDDEN = rf"(?i)([?&]{_HIDDEN_NAME})[^&#]*|(/{_HIDDEN_NAME})[^&/?#]*"
 _DEVICE = r"/dev/(video\d+|v4l/.+)"
 # Stricter than the reader's own signatures: a list of paths may begin with BMW.jpg.
 _IMAGE_START = (
@@ -166,7 +167,7 @@ def is_stream(word: str) -> bool:
 def shown(address: str) -> str:
     """Give an address as it may be printed: without a password."""
     login = re.sub(_LOGIN, r"\1:***@", address, count=1)
-    return re.sub(_HIDDEN, r"\1***", login)
+    return re.sub(_HIDDEN, r"\1\2***", login)
 
 
 def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Iterator[Source]:

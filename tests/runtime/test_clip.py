@@ -245,6 +245,9 @@ def test_damage_in_the_middle_is_said_and_the_rest_is_answered(tmp_path):
     *frames, last = read(path)
     assert [seen(source) for source in frames] == [n for n in range(75) if n not in (20, 21, 40)]
     assert "is damaged in 3 places" in last.error
+    *_, last = read(path, end="1s")
+    assert "is damaged in 2 places" in last.error
+    assert errors(read(path, end="0.5s")) == []
 
 
 def test_frames_that_the_decoder_made_up_are_said(tmp_path):

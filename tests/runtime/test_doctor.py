@@ -164,6 +164,17 @@ def test_a_gpu_that_onnxruntime_does_not_start(packages, tmp_path):
     assert [finding.state for finding in doctor.gpus(tmp_path)] == ["broken"]
 
 
+def test_what_cuda_says_of_itself_is_whole(packages, monkeypatch):
+    packages(onnxruntime_gpu="")
+    said = "CUDA failure 100: no device [with ERRTYPE = cudaError; bool THRW = true]"
+    monkeypatch.setattr(doctor, "_fails", lambda _: f"--device cuda:0: {said}; check it, or use --device cpu")
+    (finding,) = doctor.gpus()
+    assert (finding.detail, finding.cure) == (said, "check it")
+    monkeypatch.setattr(doctor, "_fails", lambda _: "killed by SIGSEGV")
+    (finding,) = doctor.gpus()
+    assert (finding.detail, finding.cure) == ("killed by SIGSEGV", None)
+
+
 def test_cameras(tmp_path, monkeypatch):
     (tmp_path / "dev").mkdir()
     (tmp_path / "bin").mkdir()
@@ -176,7 +187,14 @@ def test_cameras(tmp_path, monkeypatch):
     about.mkdir(parents=True)
     (about / "name").write_text("bcm2835-codec-decode\n")
     assert doctor.cameras(tmp_path).detail == "/dev/video0, rpicam-vid"
+    (about / "name").write_text("LG UltraFine Display Camera\n")
+    assert doctor.cameras(tmp_path).detail == "/dev/video0, /dev/video10, rpicam-vid"
     monkeypatch.setattr(os, "access", lambda path, _: "video0" not in str(path))
+    finding = doctor.cameras(tmp_path)
+    assert (finding.state, finding.cure) == ("ok", None)
+    assert finding.detail == "/dev/video10, rpicam-vid; /dev/video0 may not be opened by this user"
+    for name in ("dev/video10", "bin/rpicam-vid"):
+        (tmp_path / name).unlink()
     finding = doctor.cameras(tmp_path)
     assert (finding.state, finding.detail) == ("missing", "/dev/video0 may not be opened by this user")
     assert finding.cure.startswith("sudo usermod -aG video")

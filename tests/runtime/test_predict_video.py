@@ -95,6 +95,9 @@ def test_a_word_too_many_leaves_nothing_behind(model, film, facectl, tmp_path):
     for words in (["--retries", 3], [0], ["--start", "late"]):
         assert facectl("predict", model, film, "--save", kept, "--draw", drawn, *words).code == 2
     assert facectl("predict", model, "rtsp://cam/1", "--save", kept, "--exclude", "x").code == 2
+    (there := tmp_path / "there.jpg").touch()
+    assert facectl("predict", model, film, "--save", kept, "--draw", there).code == 2
+    assert facectl("predict", model, film, "--save", kept, "--save-bytes", "").code == 2
     assert not (tmp_path / "new").exists()
 
 

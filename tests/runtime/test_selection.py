@@ -101,7 +101,24 @@ def test_a_frame_that_falls_on_the_grid_is_the_one(fps, every):
 
 
 @pytest.mark.parametrize(
-    "every", ["0", "0s", "0ms", "-1", "-1s", "1.5", "", "ten", "5 s", "1:30", "1d", "9999999999", "٣"]
+    "every",
+    [
+        "0",
+        "0s",
+        "0ms",
+        "-1",
+        "-1s",
+        "1.5",
+        "",
+        "ten",
+        "5 s",
+        "1:30",
+        "1d",
+        "9999999999",
+        "٣",
+        f"0.{'0' * 307}1ms",
+        f"{'9' * 320}h",
+    ],
 )
 def test_an_every_that_is_neither_a_time_nor_a_number_is_refused(every):
     with pytest.raises(UsageError, match=r"--every .*is not known; use a time such as 0\.5s, or"):

@@ -303,6 +303,9 @@ def test_a_file_of_that_name_comes_first(name):
         ("http://cam/x?PWD=Geheim", "http://cam/x?PWD=***"),
         ("http://cam/x?passage=1", "http://cam/x?passage=1"),
         ("http://cam/x?access_token=Geheim&api-key=Geheim", "http://cam/x?access_token=***&api-key=***"),
+        ("http://cam/x?token=Ge/heim==&n=1#top", "http://cam/x?token=***&n=1#top"),
+        ("http://cam/token=Geheim/live?n=1", "http://cam/token=***/live?n=1"),
+        ("https://cam/x?Signature=Geheim&sig=Geheim", "https://cam/x?Signature=***&sig=***"),
     ],
 )
 def test_an_address_is_shown_without_its_password(address, said):

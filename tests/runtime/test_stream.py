@@ -1,6 +1,7 @@
 """Network streams and cameras: frames as they come, whatever happens to them on the way."""
 
 import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -368,15 +369,27 @@ def test_a_device_that_is_none_says_so(tmp_path, there):
 def test_a_device_that_this_user_may_not_open_is_not_waited_for(tmp_path, monkeypatch):
     path = tmp_path / "video0"
     path.touch()
+    monkeypatch.setattr(module, "_PLUGGED_IN", 0)
     monkeypatch.setattr(module.os, "access", lambda *_: False)
     with pytest.raises(UsageError, match=r"may not be opened by this user; sudo usermod -aG video"):
         module.open_camera(str(path), 1).__enter__()
 
 
-def test_cameras_of_other_systems_are_not_waited_for(monkeypatch):
-    monkeypatch.setattr(module.sys, "platform", "win32")
+def test_a_device_that_was_just_plugged_in_is_opened_once_that_is_allowed(tmp_path, monkeypatch):
+    path = tmp_path / "video0"
+    path.touch()
+    allowed = iter([False, True])
+    monkeypatch.setattr(module, "_PLUGGED_IN", 0)
+    monkeypatch.setattr(module.os, "access", lambda *_: next(allowed))
+    with pytest.raises(OSError, match="ioctl"):
+        module.open_camera(str(path), 1).__enter__()
+
+
+def test_cameras_of_other_systems_are_refused_before_anything_else(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UsageError, match="read on Linux and macOS alone"):
-        module.open_camera("0", 1).__enter__()
+        open_sources(["0"])
 
 
 def test_two_addresses_that_differ_in_what_is_hidden_keep_apart():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from facectl_runtime.classifier import batch_of
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.image import load
@@ -156,3 +157,9 @@ def test_tensorflow_takes_the_threads_that_are_asked_for(trained):
     )
     ran = subprocess.run([sys.executable, "-c", program, trained.folder], capture_output=True, text=True, check=True)
     assert ran.stdout == "3\n"
+
+
+def test_many_images_are_given_to_keras_several_at_once(trained):
+    runs = format_of(trained.folder)
+    engine = runs.open(trained.folder, runs.read_spec(trained.folder), Device("cpu"))
+    assert batch_of(engine) == 8

@@ -11,6 +11,8 @@ from facectl_runtime.spec import ModelSpec
 from facectl_trainer.framework import tensorflow, use_device
 from facectl_trainer.run import read_run, read_spec
 
+_MANY = 8  # images at once on the CPU, where a call costs as much as several of them
+
 
 def open_run(folder: Path, spec: ModelSpec, device: Device) -> Engine:  # noqa: ARG001  # the shape of every engine
     """Load a run's Keras model. Raises `ModelError`, `DeviceError`, and `MissingExtraError` without the train extra."""
@@ -25,7 +27,7 @@ def engine_of(model: Any, used: str) -> Engine:
     def infer(pixels: Pixels) -> Answers:
         return np.asarray(model.predict_on_batch(pixels), np.float32)
 
-    return Engine(f"tf_keras {tensorflow().__version__}", used, infer)
+    return Engine(f"tf_keras {tensorflow().__version__}", used, infer, many=None if used.startswith("cuda") else _MANY)
 
 
 run_folder = Format(read_spec, open_run)

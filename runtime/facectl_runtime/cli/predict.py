@@ -132,8 +132,8 @@ def predict(
         "--save DIR", save, {"--save-label": save_label, "--save-most": save_most, "--save-bytes": save_bytes}
     )
     _check_heeded("--draw OUT", draw, {"--force": force or None})
-    store = _store(spec, save, save_label or [], save_most, save_bytes, say) if save else None
     drawing = _drawing(draw, say, force=force)
+    store = _store(spec, save, save_label or [], save_most, save_bytes, say) if save else None
     with ExitStack() as stack:
         pictures = bool(store or drawing)
         opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams), pictures=pictures)
@@ -192,7 +192,7 @@ def _store(
 
     if UNKNOWN in labels and UNKNOWN not in spec.labels and spec.threshold is None:
         raise UsageError("--save-label unknown: the model has no threshold, so that nothing is unknown to it")
-    most_bytes = parse_size("--save-bytes", size) if size else MOST_BYTES
+    most_bytes = MOST_BYTES if size is None else parse_size("--save-bytes", size)
     return Store(folder, spec.labels, labels, most=most or MOST, most_bytes=most_bytes, say=say)
 
 

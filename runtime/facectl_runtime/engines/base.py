@@ -34,6 +34,8 @@ class Engine(msgspec.Struct, frozen=True):
     """Why the GPU that this program could use did not start, where `auto` went on without it."""
     lanes: int = 1
     """How many batches are best answered at the same time, where there are many."""
+    many: int | None = None
+    """Images that are best given at once, where there are many; None where the device decides."""
 
 
 class Tensor(msgspec.Struct, frozen=True):

@@ -60,7 +60,11 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
         # With two cores, the one that decodes has the other for pictures; more share the decoding too.
         context.thread_type, context.thread_count = "AUTO", max(1, usable_cores() // 2)
         first, at, shown = stream.start_time or 0, 0.0, 0.0
-        frames = _sought(av, container, stream, first, selection.start) if seek else _decoded(av, container, stream)
+        until = first + selection.end / stream.time_base
+        if seek:
+            frames = _sought(av, container, stream, first, selection.start, until)
+        else:
+            frames = _decoded(av, container, stream, until)
         if frames is None:
             return False
         picked, number, damaged, moved = selection.picker(), -1, 0, 0.0
@@ -75,7 +79,7 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
                 time = _time(frame, stream, first, number) + moved
             at, shown = time, float((frame.duration or 0) * (frame.time_base or 0))
             if at >= selection.end:
-                return True
+                break
             if picked(at):
                 damaged += frame.is_corrupt  # the decoder has made of it what it could
                 yield Source(name, partial(to_picture, frame), None, None if selection.start else number, round(at, 6))
@@ -83,7 +87,7 @@ def _frames(av: Any, name: str, file: Any, selection: Selection, *, seek: bool) 
         return True
 
 
-def _sought(av: Any, container: Any, stream: Any, first: int, start: float) -> Iterator[Any] | None:
+def _sought(av: Any, container: Any, stream: Any, first: int, start: float, until: float) -> Iterator[Any] | None:
     """Give the frames as `_decoded` does, from one at or before `start` seconds on; None where that cannot be done.
 
     Where a container has no index, as MPEG-TS, it may lead to a later frame, and is asked for one further back.
@@ -96,7 +100,7 @@ def _sought(av: Any, container: Any, stream: Any, first: int, start: float) -> I
             container.seek(first + int(target / stream.time_base), stream=stream)
         except av.FFmpegError:
             return None
-        frames = _decoded(av, container, stream)
+        frames = _decoded(av, container, stream, until)
         met = next((frame for frame in frames if frame is not None), None)
         if met is not None and met.pts is not None and _time(met, stream, first, 0) <= start:
             return chain([met], frames)
@@ -105,14 +109,24 @@ def _sought(av: Any, container: Any, stream: Any, first: int, start: float) -> I
     return None
 
 
-def _decoded(av: Any, container: Any, stream: Any) -> Iterator[Any]:
-    """Give the frames, and None for a packet that holds none because it is damaged."""
+def _decoded(av: Any, container: Any, stream: Any, until: float) -> Iterator[Any]:
+    """Give the frames, and None for a packet before `until`, in the file's own time, that is damaged and holds none.
+
+    Damage where the file ends comes last: the frames that are shown before it are whole.
+    """
+    damaged: list[None] = []
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
         except (av.error.InvalidDataError, av.error.PatchWelcomeError):
-            frames = [None]
+            if packet.pts is None or packet.pts < until:
+                damaged.append(None)
+            continue
+        if packet.size:
+            yield from damaged
+            damaged.clear()
         yield from frames
+    yield from damaged
 
 
 def _time(frame: Any, stream: Any, first: int, number: int) -> float:

@@ -1,5 +1,6 @@
 """Live sources, ready to be read, by the words that people type."""
 
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -53,5 +54,7 @@ def _connect(word: str, name: str, timeout: float) -> Connect:
     if is_stream(word):
         pyav(f"{name}: a stream")
         return partial(open_stream, word, name, timeout)
+    if sys.platform not in ("linux", "darwin"):
+        raise UsageError(f"{word}: cameras by number are read on Linux and macOS alone; give the address of a stream")
     pyav(f"{word}: a camera")
     return partial(open_camera, word, timeout)

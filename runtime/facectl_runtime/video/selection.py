@@ -8,6 +8,7 @@ import msgspec
 from facectl_runtime.errors import UsageError
 
 _ROUNDING = 1e-6
+_SHORTEST, _LONGEST = 0.001, 1e9  # seconds
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _LENGTH = r"(?a)(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h)"
 _CLOCK = r"(?a)(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d+)?|\.\d+)"
@@ -20,7 +21,7 @@ class Selection(msgspec.Struct, frozen=True):
     end: float = float("inf")
     """The first time that is not answered any more."""
     every_seconds: float = 0.0
-    """Time from one answer to the next, at least; 0 for every frame."""
+    """One answer, at most, in each such length of time from `start` on; 0 for every frame."""
     every_frames: int = 1
     """One frame in so many is answered."""
 
@@ -67,16 +68,23 @@ def parse_selection(every: str | None, start: str | None, end: str | None) -> Se
         return Selection(first, last)
     if re.fullmatch(r"[1-9][0-9]{0,8}", every):
         return Selection(first, last, every_frames=int(every))
-    if (match := re.fullmatch(_LENGTH, every)) and (seconds := float(match[1]) * _UNITS[match[2]]):
+    if (seconds := _length(every)) is not None:
         return Selection(first, last, every_seconds=seconds)
     raise UsageError(f"--every {every!r} is not known; use a time such as 0.5s, or a number of frames such as 10")
 
 
 def parse_length(option: str, text: str) -> float:
     """Read a length of time such as `5s`, `500ms` or `2m`, in seconds. Raises `UsageError`."""
-    if (match := re.fullmatch(_LENGTH, text)) and (seconds := float(match[1]) * _UNITS[match[2]]):
+    if (seconds := _length(text)) is not None:
         return seconds
-    raise UsageError(f"{option} {text!r} is not a time; use one such as 5s, 500ms or 2m")
+    raise UsageError(f"{option} {text!r} is not a time; use one such as 5s, 500ms or 2m, of 1ms or more")
+
+
+def _length(text: str) -> float | None:
+    """Read a length of time in seconds; None where it is none, or too short or too long to be meant."""
+    match = re.fullmatch(_LENGTH, text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    return seconds if _SHORTEST <= seconds < _LONGEST else None
 
 
 def _time(option: str, text: str) -> float:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 from facectl_runtime.devices import usable_cores
@@ -25,6 +25,7 @@ _WAITED = 0.005  # seconds; a packet that took longer to come was not there befo
 _WINDOW, _IDLE = 1.0, 0.1
 """Seconds, and the share of them that has to be spent on waiting for packets: else they come faster than decoded."""
 _BARREN = 100  # packets one after the other that give no picture: the stream has become another
+_PLUGGED_IN = 1.0  # seconds until the system has said who may open a camera that was just plugged in
 _SILENT = 20.0  # seconds with packets, but without a picture
 
 
@@ -59,17 +60,27 @@ def open_stream(address: str, name: str, timeout: float) -> Iterator[Iterator[Ar
 def open_camera(device: str, timeout: float) -> Iterator[Iterator[Arrived | None]]:
     """Open a camera by its index or, on Linux, by the path of its device. Raises what `live.Connect` says."""
     av = pyav(f"{device}: a camera")
-    if sys.platform not in ("linux", "darwin"):
-        raise UsageError(f"{device}: cameras by number are read on Linux and macOS alone; give the address of a stream")
     if sys.platform == "darwin":
         file, kind, choices = device, "avfoundation", [{"framerate": "30"}, {}]
     else:
         file, kind = f"/dev/video{device}" if device.isdecimal() else device, "v4l2"
         choices = [{"input_format": "mjpeg"}, {}]  # uncompressed, USB carries a few frames a second at most
-        if os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK):  # noqa: PTH110  # as a path is typed
+        if _stays_shut(file):
             raise UsageError(f"{device}: {file} may not be opened by this user; {OPEN_CAMERAS}")
     with _lost(av, timeout), _opened_as(av, file, kind, choices, timeout) as container:
         yield _arrivals(av, container)
+
+
+def _stays_shut(file: str) -> bool:
+    """Tell whether a device is there that this user may not open, also some time after it came."""
+
+    def is_shut() -> bool:
+        return os.path.exists(file) and not os.access(file, os.R_OK | os.W_OK)  # noqa: PTH110  # as a path is typed
+
+    if not is_shut():
+        return False
+    sleep(_PLUGGED_IN)
+    return is_shut()
 
 
 def _opened_as(av: Any, file: str, kind: str, choices: list[dict[str, str]], timeout: float) -> Any:
@@ -151,7 +162,9 @@ def _caught_up(container: Any, stream: Any, context: Any) -> Iterator[tuple[Any,
             continue
         heard = now
         if passing and now - since > _SILENT:
-            raise ValueError("it comes faster than it can be decoded")
+            raise ValueError(
+                "no picture to go on from has come" if caught_up else "it comes faster than it can be decoded"
+            )
         if passing and packet.is_keyframe and caught_up:
             passing, began, waited = False, now, 0.0
             context.flush_buffers()
