@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import FacectlError, UsageError, reason
 
 _NEW = ".facectl.new."  # how a folder begins that is about to be locked
 _AT_CWD, _EXCHANGE = -100, 2  # AT_FDCWD, and RENAME_EXCHANGE of Linux as well as RENAME_SWAP of macOS
 # What an old kernel says, a file system without it, and a container that does not let it through.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
 
 
@@ -22,19 +23,27 @@ _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.
 def scratch_beside(target: Path) -> Iterator[Path]:
     """Give an empty folder on `target`'s file system, removed at the end whatever happens.
 
-    Raises `UsageError` where `target`'s parent cannot be written.
+    Raises what `unwritable` gives where `target`'s parent cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch, lock = _new_scratch(target)
     except OSError as error:
-        raise UsageError(f"{target}: cannot be written ({error.strerror}); give another place") from error
+        raise unwritable(str(target), error) from error
     try:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def unwritable(what: str, error: BaseException) -> FacectlError:
+    """Give the error to raise for a place that cannot be written: of usage, unless its disk is full."""
+    why = f"{what}: cannot be written ({getattr(error, 'strerror', None) or reason(error)})"
+    if getattr(error, "errno", None) in _FULL:
+        return FacectlError(f"{why}; make room, or give another place")
+    return UsageError(f"{why}; give another place")
 
 
 def _new_scratch(target: Path) -> tuple[Path, int | None]:

@@ -14,6 +14,7 @@ from time import monotonic
 
 from facectl_runtime.classifier import Answered, Row
 from facectl_runtime.errors import ImageError, UsageError, counted, did_you_mean
+from facectl_runtime.files import unwritable
 from facectl_runtime.image import decode_with_header, read
 from facectl_runtime.names import file_stem, folder_name
 from facectl_runtime.picture import picture_of
@@ -67,7 +68,7 @@ class Store:
         """Prepare to keep pictures of `labels`, or of all that the model has (`known`), and of what is unknown to it.
 
         `say` is told in one line what goes wrong later. Raises `UsageError` for a label that is not known or cannot
-        name a folder, and where `folder` cannot be written.
+        name a folder, and what `unwritable` gives where `folder` cannot be written.
         """
         for label in labels:
             if label not in (*known, UNKNOWN):
@@ -79,6 +80,8 @@ class Store:
         self._folder, self._most, self._most_bytes, self._say = folder, most, most_bytes, say
         self._said: set[str] = set()
         self._failed_at: float | None = None
+        self.lost = 0
+        """Pictures that were to be kept, and could not be written."""
         self._files, self._bytes = 0, 0
         self._new, self._new_bytes = 0, 0  # written since the folder was listed
         try:
@@ -88,7 +91,7 @@ class Store:
             self._absolute = folder.resolve()
             self._counted()
         except OSError as error:
-            raise UsageError(f"--save {folder}: cannot be written ({error.strerror}); give another folder") from error
+            raise unwritable(f"--save {folder}", error) from error
 
     def keep(self, source: Source, row: Row) -> None:
         """Write the picture of an answer, where its label is to be kept and it can still be read.
@@ -99,6 +102,7 @@ class Store:
         if folder is None or self._is_inside(source):
             return
         if self._failed_at is not None and monotonic() - self._failed_at < _RETRY:
+            self.lost += 1
             return
         try:
             data, suffix = _contents(source)
@@ -112,6 +116,7 @@ class Store:
                 why = error.strerror or str(error)
                 self._say(f"--save {self._folder}: cannot be written ({why}); answers go on, and it is tried again")
             self._failed_at = monotonic()
+            self.lost += 1
             return
         if self._failed_at is not None:
             self._failed_at = None

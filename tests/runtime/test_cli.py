@@ -18,7 +18,7 @@ from PIL import Image
 
 from bad_images import BAD, truncated_jpeg
 from drawn_run import draw_run
-from facectl_runtime import __version__
+from facectl_runtime import __version__, cli
 from facectl_runtime.spec import OutputSpec, encode
 
 PROGRAM = (sys.executable, "-c", "from facectl_runtime.cli import main; main()")
@@ -520,6 +520,20 @@ def test_an_interruption_ends_it_with_one_line(model, many, command):
     assert err.decode().splitlines()[-1] == "facectl: interrupted"
     assert "Traceback" not in err.decode()
     assert time.monotonic() - started < 5
+
+
+def test_a_second_interruption_while_the_first_is_said(monkeypatch):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    ended = []
+    monkeypatch.setattr(cli, "run", interrupted)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(cli.gc, "set_threshold", lambda _: None)
+    monkeypatch.setattr(cli.atexit, "_run_exitfuncs", lambda: None)
+    monkeypatch.setattr(cli.os, "_exit", ended.append)
+    cli.main()
+    assert ended == [130]
 
 
 @posix

@@ -1,5 +1,6 @@
 """Folders that appear whole or not at all."""
 
+import errno
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from facectl_runtime import files
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import FacectlError, UsageError
 from facectl_runtime.files import exchange, remove_abandoned, scratch_beside, swap_in
 
 # Each puts one folder after another at the place given, 20 files of one number in each: written anew, or two in turn.
@@ -265,3 +266,15 @@ def test_a_name_too_long_leaves_nothing(tmp_path):
     with pytest.raises(UsageError, match="File name too long"), scratch_beside(tmp_path / ("x" * 250)):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, 1), (errno.EACCES, 2)])
+def test_a_full_disk_is_the_machines_fault(tmp_path, monkeypatch, number, code):
+    def fail(**_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.tempfile, "mkdtemp", fail)
+    with pytest.raises(FacectlError, match="cannot be written") as raised, scratch_beside(tmp_path / "new"):
+        pass
+    assert raised.value.exit_code == code
+    assert ("make room" in str(raised.value)) == (code == 1)

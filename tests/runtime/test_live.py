@@ -244,6 +244,12 @@ def test_one_that_ends_leaves_the_others():
     there.give(END)
 
 
+def test_an_address_without_a_machine_is_refused():
+    for address in ("http://", "rtsp:///"):
+        with pytest.raises(UsageError, match="names no machine"):
+            open_sources([address])
+
+
 @pytest.mark.parametrize("error", [UsageError("cam: it is one picture"), ImageError("no"), ZeroDivisionError("a bug")])
 def test_what_is_of_no_use_to_try_again_is_raised(error):
     tap = Tap(error)

@@ -14,7 +14,7 @@ import pytest
 
 from bad_images import BAD
 from clips import cut, numbered, write_clip
-from facectl_runtime import classifier
+from facectl_runtime import classifier, save
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.video import clip
 
@@ -99,6 +99,42 @@ def test_a_word_too_many_leaves_nothing_behind(model, film, facectl, tmp_path):
     assert facectl("predict", model, film, "--save", kept, "--draw", there).code == 2
     assert facectl("predict", model, film, "--save", kept, "--save-bytes", "").code == 2
     assert not (tmp_path / "new").exists()
+
+
+def test_one_drawing_of_several_is_refused_before_any_row(model, film, facectl, tmp_path):
+    out = tmp_path / "out.mp4"
+    for sources in ([film, film], [tmp_path]):
+        ran = facectl("predict", model, *sources, "--draw", out)
+        assert (ran.code, ran.out) == (2, "")
+        assert "there may be several; give a folder" in ran.error()
+    assert not out.exists()
+
+
+def test_what_was_not_drawn_is_not_said_to_be(model, film, facectl, tmp_path):
+    out = tmp_path / "out.mp4"
+    (tmp_path / "empty.mp4").touch()
+    ran = facectl("predict", model, tmp_path / "empty.mp4", "--draw", out)
+    assert ran.code == 3
+    assert ran.err.splitlines()[-1] == f"nothing was drawn into {out}"
+    ran = facectl("predict", model, film, "--draw", out)
+    assert ran.err.splitlines()[-1] == f"drawn: {out}"
+
+
+def test_pictures_that_cannot_be_kept_are_said_and_change_the_exit_code(model, film, facectl, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(save, "_name", full)
+    ran = facectl("predict", model, film, "--every", 30, "--save", tmp_path / "kept", "--quiet")
+    assert ran.code == 1
+    first, last = ran.err.splitlines()
+    assert "cannot be written (No space left on device); answers go on" in first
+    assert last == f"facectl: --save {tmp_path / 'kept'}: 3 pictures could not be written"
+
+
+def test_a_model_that_may_not_be_read_is_no_usage_error(model, film, facectl, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert facectl("predict", model, film, "--quiet").code == 0  # it was read; the system has the last word
 
 
 def test_on_change_gives_the_first_of_each_run(model, film, facectl):

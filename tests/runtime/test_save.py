@@ -221,7 +221,7 @@ def test_a_label_that_the_model_has_not_is_refused(store, tmp_path):
 
 def test_a_place_that_is_no_folder_is_refused(store, tmp_path):
     (tmp_path / "kept").write_text("a file")
-    with pytest.raises(UsageError, match=r"--save .*kept: cannot be written \(File exists\); give another folder"):
+    with pytest.raises(UsageError, match=r"--save .*kept: cannot be written \(File exists\); give another place"):
         store()
     assert (tmp_path / "kept").read_text() == "a file"
 

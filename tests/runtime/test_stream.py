@@ -101,6 +101,11 @@ STREAMS = {
 }
 
 
+def test_an_address_may_be_typed_in_capitals():
+    with STREAMS["mjpeg"]() as stream, watch(stream.address.replace("http", "HTTP")) as watched:
+        assert len(watched.take(2)) == 2
+
+
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_slow_engine_answers_the_newest_frame_and_falls_behind_no_further(kind):
     """Thirty frames a second, and an engine for ten: old frames would pile up by two thirds of the time."""

@@ -14,11 +14,7 @@ from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Letterbox, Mo
 NAMED = 100
 """Most classes that are listed by name outside of the table of classes."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
-_INSTALL = {
-    "onnx": "pip install 'facectl[cpu]'",
-    "tflite": "pip install 'facectl[tflite]'",
-    "coreml": "pip install 'facectl[cpu,coreml]'",
-}
+_EXTRAS = {"onnx": "cpu", "tflite": "tflite", "coreml": "cpu,coreml"}
 
 
 def card(spec: ModelSpec, export: Export, evaluation: Evaluation | None, split: Split, *, people: bool = False) -> str:
@@ -99,7 +95,7 @@ def _running(spec: ModelSpec, export: Export) -> str:
     for one in export.files:
         classifies = spec.task == "classify"
         command = f"facectl predict {one.file} PHOTOGRAPH" if classifies else f"facectl verify {one.file}"
-        how = f"`{command}` after `{_INSTALL[one.format]}`"
+        how = f"`{command}`, with `facectl[{_EXTRAS[one.format]}]` installed"
         if one.format == "coreml":
             gives = "`classLabel` and `classLabel_probs`" if classifies else "one MultiArray"
             how = f"drag it into Xcode: it takes an RGB image and gives {gives}; elsewhere {how}"

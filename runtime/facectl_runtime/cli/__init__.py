@@ -114,7 +114,8 @@ def run(arguments: list[str]) -> int:
             return error.exit_code
         return _say(_usage(error), error.exit_code)
     except OSError as error:  # a full disk, a folder that may not be written
-        return _say(one_line(f"{error.filename or 'output'}: {error.strerror or error}"), FacectlError.exit_code)
+        what = error.filename or "what was to be written"
+        return _say(one_line(f"{what}: {error.strerror or error}"), FacectlError.exit_code)
     except MemoryError:
         return _say("out of memory; use a smaller model, or fewer or smaller images", FacectlError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
@@ -136,7 +137,10 @@ def main() -> None:
     gc.set_threshold(_GARBAGE)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended either way, nothing half-written stays behind
     _settle_streams()
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # a second one, while the first was said
+        code = INTERRUPTED
     with suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

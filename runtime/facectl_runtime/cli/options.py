@@ -19,7 +19,10 @@ def _among(*values: str) -> Callable[[str], list[str]]:
 
 
 _ENGINES = ("auto", "coreml", "reference")
-ModelArgument = Annotated[Path, typer.Argument(metavar="MODEL", help="An exported file or a run folder.")]
+# Whether it can be read is said by who reads it, with the exit code of a model that cannot be used.
+ModelArgument = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="An exported file or a run folder.", readable=False)
+]
 DeviceOption = Annotated[
     str,
     typer.Option(

@@ -26,7 +26,7 @@ from facectl_runtime.cli.options import (
     ThreadsOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, UsageError, one_line
+from facectl_runtime.errors import FacectlError, ImageError, UsageError, counted, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.classifier import Answered
@@ -120,9 +120,12 @@ def predict(
     patience = TIMEOUT if timeout is None else parse_length("--timeout", timeout)
     spec = read_spec(model, _described(labels, resize, size, scale, mean, std, channels, output))
 
+    def warn(message: str) -> None:
+        print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
+
     def say(message: str) -> None:
         if not quiet:
-            print(f"facectl: {one_line(message)}", file=sys.stderr, flush=True)
+            warn(message)
 
     found, streams = open_sources(
         source, exclude=exclude or [], selection=selection, retries=retries, timeout=patience, say=say
@@ -132,8 +135,8 @@ def predict(
         "--save DIR", save, {"--save-label": save_label, "--save-most": save_most, "--save-bytes": save_bytes}
     )
     _check_heeded("--draw OUT", draw, {"--force": force or None})
-    drawing = _drawing(draw, say, force=force)
-    store = _store(spec, save, save_label or [], save_most, save_bytes, say) if save else None
+    drawing = _drawing(draw, source, warn, force=force)
+    store = _store(spec, save, save_label or [], save_most, save_bytes, warn) if save else None
     with ExitStack() as stack:
         pictures = bool(store or drawing)
         opened, rows = classify(model, spec, asked, found, topk, by, live=bool(streams), pictures=pictures)
@@ -149,9 +152,13 @@ def predict(
         FORMATS[form](told(answered, advance), about, sys.stdout)
     if not quiet:
         print(f"{count.said()}, {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
-        for line in [*map(stream_line, streams), *([f"drawn: {display_name(draw)}"] if draw else [])]:
+        for line in [*map(stream_line, streams), *_drawn(drawing, draw)]:
             print(line, file=sys.stderr)
-    return INTERRUPTED if interrupted() else ImageError.exit_code if count.errors else 0
+    if store and store.lost:
+        warn(f"--save {save}: {counted(store.lost, 'picture')} could not be written")
+    if interrupted():
+        return INTERRUPTED
+    return ImageError.exit_code if count.errors else FacectlError.exit_code if store and store.lost else 0
 
 
 def _described(*words: Any) -> "Description | None":
@@ -196,13 +203,23 @@ def _store(
     return Store(folder, spec.labels, labels, most=most or MOST, most_bytes=most_bytes, say=say)
 
 
-def _drawing(out: Path | None, say: Callable[[str], None], *, force: bool) -> "Drawing | None":
+def _drawing(out: Path | None, sources: Sequence[str], say: Callable[[str], None], *, force: bool) -> "Drawing | None":
     """Give where answers are drawn, if they are. Raises `UsageError`."""
     if out is None:
         return None
-    from facectl_runtime.draw import Drawing
+    from facectl_runtime.draw import PICTURES, Drawing
+    from facectl_runtime.draw.video import VIDEOS
 
+    if out.suffix.lower() in PICTURES | VIDEOS and (len(sources) > 1 or Path(sources[0]).is_dir()):
+        raise UsageError(f"--draw {out}: holds one picture or video, and there may be several; give a folder")
     return Drawing(out, force=force, say=say)
+
+
+def _drawn(drawing: "Drawing | None", out: Path | None) -> list[str]:
+    """Say where the drawings are."""
+    if drawing is None:
+        return []
+    return [one_line(f"drawn: {out}") if drawing.made else one_line(f"nothing was drawn into {out}")]
 
 
 def _passed(

@@ -10,8 +10,8 @@ from facectl_runtime.classifier import Answered, Row
 from facectl_runtime.draw.picture import draw_answer
 from facectl_runtime.draw.recording import Recording
 from facectl_runtime.draw.video import VIDEOS, VideoWriter
-from facectl_runtime.errors import ImageError, UsageError
-from facectl_runtime.files import scratch_beside
+from facectl_runtime.errors import FacectlError, ImageError, UsageError
+from facectl_runtime.files import scratch_beside, unwritable
 from facectl_runtime.names import Names, file_stem
 from facectl_runtime.picture import picture_of
 from facectl_runtime.sources import Source
@@ -25,7 +25,7 @@ _QUALITY = 92  # of JPEG and WebP
 def drawn(answered: Iterable[Answered], drawing: "Drawing") -> Iterator[Answered]:
     """Pass answers on, and draw each; what was begun is finished when the iteration ends, is closed, or fails.
 
-    Raises `UsageError` and `MissingExtraError`.
+    Raises what `Drawing.add` does.
     """
     try:
         for source, row in answered:
@@ -56,15 +56,23 @@ class Drawing:
         _check(out, is_folder=not self._suffix, force=force)
         if self._suffix in VIDEOS:
             pyav(f"--draw {out}: a video")
-        with scratch_beside(out if self._suffix else out / "new"):
-            pass  # it can be written
+        try:
+            with scratch_beside(out if self._suffix else out / out.name):
+                pass  # it can be written
+        except FacectlError as error:
+            raise unwritable(f"--draw {out}", error.__cause__ or error) from error
+        self.made = False
+        """Whether something was drawn: a picture, or a video that is whole."""
         self._taken: str | None = None
         self._names, self._cameras = Names(), Names()
         self._file: tuple[str, VideoWriter] | None = None
         self._live: dict[str, VideoWriter | Recording] = {}
 
     def add(self, source: Source, row: Row) -> None:
-        """Draw an answer; one whose picture cannot be read is passed over. Raises `UsageError`, `MissingExtraError`."""
+        """Draw an answer; one whose picture cannot be read is passed over.
+
+        Raises `UsageError`, `MissingExtraError`, and what `unwritable` gives.
+        """
         try:
             picture = draw_answer(picture_of(source), row)
         except ImageError:
@@ -79,14 +87,19 @@ class Drawing:
                 video.write(picture, source.arrived)
         else:
             _write(picture, self._target(source, ".png" if _is_png(source) else ".jpg"))
+            self.made = True
 
     def close(self) -> None:
-        """Finish every video that was begun. Raises `UsageError`."""
+        """Finish every video that was begun. Raises what `unwritable` gives."""
         videos = list(self._live.values()) + ([self._file[1]] if self._file else [])
         self._live, self._file = {}, None
         with ExitStack() as stack:  # each is finished, whatever befalls another
             for video in videos:
-                stack.callback(video.close)
+                stack.callback(self._finish, video)
+
+    def _finish(self, video: VideoWriter | Recording) -> None:
+        video.close()
+        self.made |= video.is_whole
 
     def _of_camera(self, source: Source, size: tuple[int, int]) -> VideoWriter | Recording:
         """Give the video that a frame of a camera belongs to, or in a folder the camera's videos."""
@@ -105,7 +118,7 @@ class Drawing:
             if name == source.name and video.last is not None and seconds > video.last:
                 return video
             self._file = None
-            video.close()
+            self._finish(video)
         video = VideoWriter(self._target(source, ".mp4"), size)
         self._file = source.name, video
         return video
@@ -155,7 +168,7 @@ def _is_png(source: Source) -> bool:
 
 
 def _write(picture: Image.Image, target: Path) -> None:
-    """Write a picture beside, then rename it. Raises `UsageError`."""
+    """Write a picture beside, then rename it. Raises what `unwritable` gives."""
     kind = PICTURES[target.suffix.lower()]
     options = {"compress_level": 3} if kind == "PNG" else {"quality": _QUALITY, "subsampling": 0}
     with scratch_beside(target) as scratch:
@@ -163,5 +176,4 @@ def _write(picture: Image.Image, target: Path) -> None:
             picture.save(scratch / target.name, kind, **options)
             (scratch / target.name).replace(target)
         except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise UsageError(f"--draw {target}: cannot be written ({why}); give another place") from error
+            raise unwritable(f"--draw {target}", error) from error

@@ -7,7 +7,7 @@ from time import monotonic
 from PIL import Image
 
 from facectl_runtime.draw.video import VideoWriter, cause
-from facectl_runtime.errors import MissingExtraError, UsageError
+from facectl_runtime.errors import FacectlError, MissingExtraError
 from facectl_runtime.names import Names
 
 SECONDS = 600.0
@@ -24,6 +24,8 @@ class Recording:
         self._video: VideoWriter | None = None
         self._began = 0.0
         self._failed_at: float | None = None
+        self.is_whole = False
+        """Whether one of the videos is there."""
         self._is_lost = False
         """Whether that files cannot be written was the last that was said."""
 
@@ -42,7 +44,7 @@ class Recording:
             self._video.write(picture, arrived)
         except MissingExtraError:
             raise
-        except UsageError as error:
+        except FacectlError as error:
             self._lose(error)
 
     def close(self) -> None:
@@ -52,9 +54,10 @@ class Recording:
             return
         try:
             video.close()
-        except UsageError as error:
+        except FacectlError as error:
             self._lose(error)
             return
+        self.is_whole = True
         if self._is_lost:
             self._is_lost = False
             self._say(f"--draw {self._folder}: {self._stem} can be written again")
@@ -63,7 +66,7 @@ class Recording:
         stem = f"{self._stem}-{at[:19].replace('-', '').replace(':', '')}Z" if at else self._stem
         return self._folder / self._names.give(stem, ".mp4")
 
-    def _lose(self, error: UsageError) -> None:
+    def _lose(self, error: FacectlError) -> None:
         self._video, self._failed_at = None, monotonic()
         if not self._is_lost:
             self._is_lost = True

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facectl_runtime.devices import usable_cores
-from facectl_runtime.errors import UsageError, reason
-from facectl_runtime.files import remove_abandoned, scratch_beside
+from facectl_runtime.errors import FacectlError, reason
+from facectl_runtime.files import remove_abandoned, scratch_beside, unwritable
 from facectl_runtime.video.frames import pyav
 
 VIDEOS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
@@ -30,11 +30,13 @@ class VideoWriter:
     """
 
     def __init__(self, target: Path, size: tuple[int, int], series: str | None = None) -> None:
-        """Begin a video of `size` (width, height). Raises `UsageError` and `MissingExtraError`.
+        """Begin a video of `size` (width, height). Raises what `unwritable` gives, and `MissingExtraError`.
 
         What killed processes left of this target is removed, or of all targets of its `series`.
         """
         self._target, self._size = target, (max(2, size[0] & ~1), max(2, size[1] & ~1))
+        self.is_whole = False
+        """Whether the video is there."""
         self.last: float | None = None
         """Seconds of the last frame, as they were given."""
         self._first = 0.0
@@ -54,7 +56,10 @@ class VideoWriter:
             raise self._give_up(error) from error
 
     def write(self, picture: Image.Image, seconds: float) -> None:
-        """Add an RGB picture at a time; the first is shown at once, whatever its time. Raises `UsageError`."""
+        """Add an RGB picture at a time; the first is shown at once, whatever its time.
+
+        Raises what `unwritable` gives.
+        """
         if self.last is None:
             self._first = seconds
         self.last = seconds
@@ -76,7 +81,7 @@ class VideoWriter:
     def close(self) -> None:
         """Finish the file, whose last frame is shown for as long as the one before; nothing where it has failed.
 
-        Raises `UsageError`.
+        Raises what `unwritable` gives.
         """
         if self._failed:
             return
@@ -90,6 +95,7 @@ class VideoWriter:
         except _FAILURES as error:
             raise self._give_up(error) from error
         self._stack.close()
+        self.is_whole = True
 
     def _fitted(self, picture: Image.Image) -> Image.Image:
         width, height = self._size
@@ -97,20 +103,17 @@ class VideoWriter:
             return picture.crop((0, 0, width, height))
         return ImageOps.pad(picture, self._size)
 
-    def _give_up(self, error: Exception) -> UsageError:
+    def _give_up(self, error: Exception) -> FacectlError:
         """Remove what was written, and give the error to raise."""
         self._failed = True
         self._stack.close()
-        return UsageError(f"--draw {self._target}: the video cannot be written ({_why(error)}); give another place")
+        return unwritable(f"--draw {self._target}: the video", error)
 
 
-def cause(error: UsageError) -> str:
+def cause(error: FacectlError) -> str:
     """Give what the system said of a video that cannot be written."""
-    return _why(error.__cause__ or error)
-
-
-def _why(error: BaseException) -> str:
-    return getattr(error, "strerror", None) or reason(error)
+    said = error.__cause__ or error
+    return getattr(said, "strerror", None) or reason(said)
 
 
 def _configure(context: Any, width: int, height: int) -> None:

@@ -52,8 +52,11 @@ def _connect(word: str, name: str, timeout: float) -> Connect:
     from facectl_runtime.video.stream import open_camera, open_stream
 
     if is_stream(word):
+        scheme, _, place = word.partition("://")
+        if not place.strip("/"):
+            raise UsageError(f"{name}: it names no machine; give the whole address, such as rtsp://192.168.1.20/live")
         pyav(f"{name}: a stream")
-        return partial(open_stream, word, name, timeout)
+        return partial(open_stream, f"{scheme.lower()}://{place}", name, timeout)
     if sys.platform not in ("linux", "darwin"):
         raise UsageError(f"{word}: cameras by number are read on Linux and macOS alone; give the address of a stream")
     pyav(f"{word}: a camera")
