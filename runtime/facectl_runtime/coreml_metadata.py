@@ -104,7 +104,7 @@ def _what_file(path: Path) -> str:
         with path.open("rb") as file:
             start = file.read(4)
     except OSError as error:
-        return f"{error.strerror or error}; give the path of a model"
+        return f"{error.strerror or error}; give the path of a model that can be read"
     if start.startswith(b"PK"):
         return "a zip archive of a package; unzip it, and give the .mlpackage folder in it"
     return "a file, and a Core ML package is a folder; give the .mlpackage folder"

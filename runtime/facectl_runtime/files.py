@@ -14,8 +14,8 @@ from facectl_runtime.errors import FacectlError, UsageError, reason
 
 _NEW = ".facectl.new."  # how a folder begins that is about to be locked
 _AT_CWD, _EXCHANGE = -100, 2  # AT_FDCWD, and RENAME_EXCHANGE of Linux as well as RENAME_SWAP of macOS
-# What an old kernel says, a file system without it, and a container that does not let it through.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What an old kernel says, a file system without it, and a container that does not let it through.
 _NOT_HERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
 
 

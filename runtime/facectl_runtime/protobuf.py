@@ -22,7 +22,7 @@ def opened(path: Path, kind: str) -> Iterator[mmap.mmap]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}; give the path of a model") from error
+        raise ModelError(f"{path}: {error.strerror or error}; give the path of a model that can be read") from error
     except ModelError:
         raise  # a ValueError too
     except (ValueError, IndexError, UnicodeDecodeError) as error:  # mmap's empty file is a ValueError too

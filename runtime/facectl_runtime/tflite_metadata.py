@@ -170,7 +170,7 @@ def _opened(path: Path) -> Iterator[mmap.mmap]:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror or error}; give the path of a model") from error
+        raise ModelError(f"{path}: {error.strerror or error}; give the path of a model that can be read") from error
     except ValueError as error:  # mmap's empty file and text that is not UTF-8 are ones too
         raise ModelError(f"{path}: not a TFLite model, or a damaged one ({error}); copy or export it again") from error
 

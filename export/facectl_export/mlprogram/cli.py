@@ -10,7 +10,9 @@ from facectl_runtime.errors import one_line
 
 
 def convert(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.mlpackage", help="A Core ML package, of whoever made it.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL.mlpackage", help="A Core ML package, of whoever made it.", readable=False)
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The ONNX file to write.")],
     declared_types: Annotated[
         bool, typer.Option("--declared-types", help="Round each value to the type that the program declares for it.")

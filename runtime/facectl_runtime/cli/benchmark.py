@@ -14,7 +14,9 @@ _MOST_BATCH, _MOST_SECONDS = 1024, 3600
 
 
 def benchmark(
-    model: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Exported files and run folders.")],
+    model: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="Exported files and run folders.", readable=False)
+    ],
     data: Annotated[
         Path | None, typer.Option(help="A folder with one folder of images a class: accuracy and agreement too.")
     ] = None,

@@ -13,7 +13,7 @@ _NOT_RUN = (DeviceError, MissingExtraError, NoEngineError)
 
 
 def verify(
-    model: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Exported files.")],
+    model: Annotated[list[Path], typer.Argument(metavar="MODEL...", help="Exported files.", readable=False)],
     device: DeviceOption = "auto",
     engine: EngineOption = "auto",
     declared_types: DeclaredTypesOption = False,
