@@ -199,7 +199,8 @@ def test_a_palette_holds_no_more_values_than_its_bits_allow(half, tmp_path):
         if op.op_type == "conv":
             weight = op.inputs["weight"]
             values = weight.val if weight.val is not None else weight.op.materialized_val_inference()
-            few[values.shape] = len(np.unique(values))
+            # In 32 bits: numpy 2.4 sorts 16-bit floats wrongly on some processors with AVX-512.
+            few[values.shape] = len(np.unique(values.astype(np.float32)))
     assert few[64, 128, 3, 3] <= 16  # over half of all weights
     assert few[64, 64, 3, 3] > 16
     assert few[16, 1, 3, 3] > 16
