@@ -14,3 +14,12 @@ def home() -> Path:
         return Path(chosen).expanduser()
     cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (cache if cache.is_absolute() else Path.home() / ".cache") / "facectl"
+
+
+def weight_folders() -> list[Path]:
+    """Give the folders where files of weights are looked for, in this order; either need not exist.
+
+    The folder that `FACECTL_WEIGHTS_DIR` names, where set, then `weights` under `home()`.
+    """
+    chosen = os.environ.get("FACECTL_WEIGHTS_DIR")
+    return [*([Path(chosen).expanduser()] if chosen else []), home() / "weights"]
