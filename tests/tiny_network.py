@@ -11,8 +11,8 @@ from facectl_runtime.devices import Device
 from facectl_runtime.spec import Squash
 from facectl_trainer.backbones import Backbone
 from facectl_trainer.backbones.preprocess import image_input, preprocessed
+from facectl_trainer.job import Job
 from facectl_trainer.recipe import Recipe, SplitPlan, StagePlan
-from facectl_trainer.train import Job
 from facectl_trainer.weights import Weights
 
 SIDE = 32

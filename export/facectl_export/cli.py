@@ -135,7 +135,9 @@ def _next(done: "Export", order: "Order") -> str:
     asked = {(cell.format, cell.precision) for cell in order.cells}
     made = [row for row in done.files if (row.format, row.precision) in asked]
     if timed := [(row.latency.median, row.file) for row in made if row.latency]:
-        return f"facectl predict {order.out / min(timed)[1]} IMAGE..."
+        file = order.out / min(timed)[1]
+        embeds = done.task == "embed"
+        return f"facectl faces calibrate {file} --data PHOTOS" if embeds else f"facectl predict {file} IMAGE..."
     return f"put {order.out / made[-1].file} into an Xcode project"
 
 

@@ -37,18 +37,19 @@ from facectl_runtime.errors import (
     reason,
 )
 from facectl_runtime.evaluate import Answered, evaluation
+from facectl_runtime.faces.measured import measure_people
 from facectl_runtime.files import remove_abandoned, scratch_beside
 from facectl_runtime.image import Pixels, load
 from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import ModelSpec
+from facectl_runtime.spec import GoldenImage, ModelSpec
 from facectl_trainer.engine import engine_of
 from facectl_trainer.framework import use_device
 from facectl_trainer.model import digest
 from facectl_trainer.pixels import decode
 from facectl_trainer.reports.output import write_whole
 from facectl_trainer.reports.results import read_predictions
-from facectl_trainer.run import Run, read_run
+from facectl_trainer.run import Run, read_embeddings, read_run
 
 _REPEATED = 0.05  # |Δp| between two machines, or half and single precision; another network is further off
 
@@ -133,17 +134,19 @@ def _scratch(out: Path) -> Iterator[Path]:
 
 def _check_unedited(run: Run, wanted: Answered) -> None:
     """Refuse a run whose model and labels are not those that training measured. Raises `ModelError`."""
-    if not run.spec.labels:
-        return
-    recorded = read_predictions(run.folder, run.spec.labels)
-    if recorded.images != wanted.images or np.abs(recorded.probabilities - wanted.probabilities).max() > _REPEATED:
+    if run.spec.labels:
+        recorded = read_predictions(run.folder, run.spec.labels)
+        same, answers = recorded.images == wanted.images, recorded.probabilities
+    else:
+        same, answers = True, read_embeddings(run).astype(np.float64)
+    if not same or np.abs(answers - wanted.probabilities).max() > _REPEATED:
         raise ModelError(
             f"{run.folder}: its model does not answer the test split as training recorded: a file in it was changed; "
             "restore it, or train again"
         )
 
 
-def _golden(run: Run, root: Path, wanted: Answered) -> list[bytes]:
+def _golden(run: Run, root: Path, wanted: Answered) -> list[GoldenImage]:
     size = run.spec.input
     return golden.patterns(size) if run.recipe.people else golden.photographs(root, wanted.images, size)
 
@@ -243,10 +246,11 @@ def _with_time(row: Exported, took: Latency | None, base: float | None) -> Expor
 
 
 def _pages(run: Run, done: Export, wanted: Answered, root: Path) -> dict[str, str | bytes]:
-    evaluated = evaluation(wanted, run.spec.labels) if run.spec.labels else None
+    labels, people = run.spec.labels, [image.label for image in wanted.images]
+    measured = evaluation(wanted, labels) if labels else measure_people(wanted.probabilities, people)
     return {
         bundle.PAGE: report.page(done, _pictures(run, done, root)),
-        bundle.CARD: card(run.spec, done, evaluated, run.split, people=run.recipe.people),
+        bundle.CARD: card(run.spec, done, measured, run.split, people=run.recipe.people),
     }
 
 

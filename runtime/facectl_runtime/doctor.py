@@ -18,6 +18,7 @@ from facectl_runtime import __version__
 from facectl_runtime.cgroup import cpu_quota
 from facectl_runtime.devices import affinity, usable_cores
 from facectl_runtime.engines import graph_cache
+from facectl_runtime.errors import UsageError
 from facectl_runtime.home import home
 from facectl_runtime.installed import CPU, GPU, installed, normalized, onnxruntimes, reinstall, swap
 from facectl_runtime.video.rpicam import PROGRAMS
@@ -85,6 +86,7 @@ def examine() -> Report:
         _cpu(cores),
         *gpus(),
         cameras(),
+        faces(),
         *_folders(),
     ]
     return Report(__version__, python, machine, cores, findings)
@@ -201,6 +203,19 @@ def _is_no_camera(root: Path, name: str) -> bool:
     """Tell whether a video device is one that codes or corrects pictures: a Raspberry Pi has a dozen of them."""
     about = root / "sys/class/video4linux" / name / "name"
     return about.is_file() and bool(re.match(_NO_CAMERA, about.read_text(errors="replace")))
+
+
+def faces() -> Finding:
+    """Look for the weights that faces are found by."""
+    from facectl_runtime.faces.detect import DETECTOR, BadWeightsError, locate
+
+    pull = f"facectl weights pull {DETECTOR.name}"
+    try:
+        return Finding("ok", "faces", f"found by {locate()}")
+    except BadWeightsError as error:
+        return Finding("broken", "faces", str(error).partition("; ")[0], f"{pull} --force")
+    except (UsageError, RuntimeError):
+        return Finding("missing", "faces", f"{DETECTOR.file} is not here, which finds them in pictures", pull)
 
 
 def _folders() -> Iterator[Finding]:

@@ -118,6 +118,8 @@ def test_list_as_a_table(facectl, folder, monkeypatch):
         "    torch.h5",
         "two_net   face      0.0  MIT      not here",
         "    facectl weights pull two_net:face",
+        "yunet     detector  0.2  MIT      not here",
+        "    facectl weights pull yunet",
         "by hand: put it into ~/home/weights or into the folder that FACECTL_WEIGHTS_DIR",
         "  names",
         "without weights, trained from scratch: plain_net",
@@ -168,7 +170,7 @@ def test_list_as_json(facectl, folder):
     (folder / "face.h5").write_bytes(ONE)
     ran = facectl("weights", "list", "--json")
     assert ran.code == 5
-    one, torch, face = json.loads(ran.out)
+    one, torch, face, detector = json.loads(ran.out)
     sha256 = hashlib.sha256(ONE).hexdigest()
     assert one == {
         "backbone": "one_net",
@@ -184,6 +186,7 @@ def test_list_as_json(facectl, folder):
     }
     assert (torch["path"], torch["sha256"]) == (None, None)
     assert face["path"] is None
+    assert (detector["backbone"], detector["how"]) == ("yunet", "facectl weights pull yunet")
     assert sha256[:12] in face["error"]
     assert "WRONG" in facectl("weights", "list").out
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from facectl_trainer.augment import AugmentPlan, apply, transforms
-from facectl_trainer.feed import Photographs, order
+from facectl_trainer.feed import Photographs
+from facectl_trainer.objective import order
 
 TRUTH = np.repeat([0, 1, 2], [12, 6, 3])
 

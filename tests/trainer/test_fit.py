@@ -7,8 +7,9 @@ import pytest
 
 from facectl_runtime.errors import FacectlError
 from facectl_trainer.feed import Photographs
-from facectl_trainer.fit import Hooks, Position, Task, fit_stage, judge, predict, rate_at
+from facectl_trainer.fit import Hooks, Position, Task, fit_stage, predict, rate_at
 from facectl_trainer.framework import tensorflow
+from facectl_trainer.objective import Classes, judge
 from facectl_trainer.steps import Steps
 from tiny_network import stage
 
@@ -40,8 +41,8 @@ def fitted(plan=PLAN, seed=0, train=None, val=None, dropout=0.0, advance=lambda 
     rows, truth = ({part: each[place] for part, each in data.items()} for place in (0, 1))
     feed, met, position = Photographs(model, model, rows, truth, None), [], Position()
     hooks = Hooks(advance, lambda position, best: met.append((position.best_epoch, best)))
-    steps = Steps(model, plan, tensorflow().distribute.get_strategy())
-    fit_stage(feed, plan, Task("head", "none", seed), steps, position, None, hooks)
+    steps = Steps(model, plan, Classes(), tensorflow().distribute.get_strategy())
+    fit_stage(feed, plan, Task("head", Classes(), seed), steps, position, None, hooks)
     return feed, met, position.history
 
 

@@ -8,6 +8,7 @@ from facectl_trainer.backbones import BACKBONES
 from facectl_trainer.feed import Photographs, Vectors
 from facectl_trainer.fit import Hooks, Position, Task, fit_stage
 from facectl_trainer.model import assemble, begins_at, digest, halve, unfreeze
+from facectl_trainer.objective import Classes
 from facectl_trainer.recipe import FeaturesPlan, HeadPlan
 from facectl_trainer.steps import Steps
 from tiny_network import SIDE, build, recipe, stage
@@ -94,8 +95,10 @@ def test_training_a_tail_on_kept_vectors_is_training_the_whole_with_its_trunk_fr
             feed = Vectors(halves, dict.fromkeys(truth, (rows, np.arange(len(rows)))), truth)
         else:
             feed = Photographs(model, model, dict.fromkeys(truth, pixels), truth, None)
-        steps = Steps(feed.trained, plan, tf_distribute())
-        fit_stage(feed, plan, Task(train, "none", 4), steps, Position(), None, Hooks(lambda _: None, lambda *_: None))
+        steps = Steps(feed.trained, plan, Classes(), tf_distribute())
+        fit_stage(
+            feed, plan, Task(train, Classes(), 4), steps, Position(), None, Hooks(lambda _: None, lambda *_: None)
+        )
         results.append(model.get_weights())
     assert any(not np.array_equal(one, other) for one, other in zip(results[0], start, strict=True))
     for one, other in zip(*results, strict=True):

@@ -9,8 +9,8 @@ from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
 from facectl_trainer import augment, preview
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
+from facectl_trainer.job import Job
 from facectl_trainer.recipe import load_recipe
-from facectl_trainer.train import Job
 
 pytest.importorskip("tf_keras")
 

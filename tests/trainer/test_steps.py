@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from facectl_trainer.framework import tensorflow
+from facectl_trainer.objective import Classes
+from facectl_trainer.recipe import EmbedPlan
 from facectl_trainer.steps import Steps
+from facectl_trainer.triplets import Triplets
 from tiny_network import stage
 
 tf_keras = pytest.importorskip("tf_keras")
@@ -29,7 +32,7 @@ def network(seed=0):
 
 def stepped(plan, weights=None, epochs=2):
     model = network()
-    steps = Steps(model, plan, tensorflow().distribute.get_strategy())
+    steps = Steps(model, plan, Classes(smoothing=plan.label_smoothing), tensorflow().distribute.get_strategy())
     weights = np.ones(22, np.float32) if weights is None else weights
     sums = [steps.train([INPUTS[b]], TRUTH[b], weights[b]) for _ in range(epochs) for b in BATCHES]
     return model, steps, sums
@@ -74,7 +77,7 @@ def test_weights_move_a_batch_by_their_sum_over_its_count_as_in_keras():
     for chosen, weights in (([0, 1, 2, 3], [2, 0.5, 0.5, 1]), ([0, 0, 0, 0, 1, 2, 3, 3], [1] * 8)):
         tf_keras.utils.set_random_seed(1)
         model = tf_keras.Sequential([layers.Dense(3, "softmax", input_shape=(5,))])
-        steps = Steps(model, plan, tensorflow().distribute.get_strategy())
+        steps = Steps(model, plan, Classes(smoothing=plan.label_smoothing), tensorflow().distribute.get_strategy())
         sums = steps.train([INPUTS[chosen]], TRUTH[chosen], np.array(weights, np.float32))
         results.append((model.get_weights()[0], sums.loss / len(chosen), sums.weight / len(chosen)))
     np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-6)
@@ -85,7 +88,7 @@ def test_weights_move_a_batch_by_their_sum_over_its_count_as_in_keras():
     model.train_on_batch(INPUTS[:4], TRUTH[:4], sample_weight=np.array([2, 0.1, 0.1, 0.1], np.float32))
     tf_keras.utils.set_random_seed(1)
     ours = tf_keras.Sequential([layers.Dense(3, "softmax", input_shape=(5,))])
-    steps = Steps(ours, plan, tensorflow().distribute.get_strategy())
+    steps = Steps(ours, plan, Classes(), tensorflow().distribute.get_strategy())
     steps.train([INPUTS[:4]], TRUTH[:4], np.array([2, 0.1, 0.1, 0.1], np.float32))
     np.testing.assert_allclose(ours.get_weights()[0], model.get_weights()[0], atol=1e-6)
 
@@ -94,7 +97,7 @@ def test_what_is_frozen_stays():
     model = network()
     model.layers[0].trainable = False
     frozen, free = model.layers[0].get_weights()[0], model.layers[2].get_weights()[0]
-    steps = Steps(model, stage(), tensorflow().distribute.get_strategy())
+    steps = Steps(model, stage(), Classes(), tensorflow().distribute.get_strategy())
     steps.train([INPUTS], TRUTH, np.ones(22, np.float32))
     np.testing.assert_array_equal(model.layers[0].get_weights()[0], frozen)
     assert np.abs(model.layers[2].get_weights()[0] - free).max() > 1e-4
@@ -125,7 +128,10 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
                                            [tf.config.LogicalDeviceConfiguration()] * 2)
 import tf_keras
 from facectl_trainer.fit import reseed_dropout
+from facectl_trainer.objective import Classes
+from facectl_trainer.recipe import EmbedPlan
 from facectl_trainer.steps import Steps
+from facectl_trainer.triplets import Triplets
 from tiny_network import stage
 random = np.random.default_rng(0)
 inputs, truth = random.normal(0, 1, (22, 5)).astype(np.float32), random.integers(0, 3, 22)
@@ -139,14 +145,20 @@ for name, strategy in (("one", tf.distribute.get_strategy()),
         model = tf_keras.Sequential([layers.Dense(7, "relu", input_shape=(5,)), layers.Dense(3, "softmax")])
         drops = tf_keras.Sequential([layers.Dropout(0.5, seed=1, force_generator=True, input_shape=(5,)),
                                      layers.Dense(3, "softmax")])
-    steps = Steps(model, stage(rate=0.05), strategy)
+        embeds = tf_keras.Sequential([layers.Dense(3, input_shape=(5,)), layers.UnitNormalization()])
+    steps = Steps(model, stage(rate=0.05), Classes(), strategy)
     sums = []
     for start in (0, 9, 18) * 2:  # batches of 9, 9 and 4: one replica has an example of no weight
         batch = slice(start, start + 9)
         sums.append(steps.train([inputs[batch]], truth[batch], weights[batch]))
     reseed_dropout(drops, 5)
-    Steps(drops, stage(), strategy).train([inputs], truth, weights)
-    found[name] = [[w.tolist() for w in model.get_weights()], [list(s) for s in sums], strategy.num_replicas_in_sync]
+    Steps(drops, stage(), Classes(), strategy).train([inputs], truth, weights)
+    steps = Steps(embeds, stage(optimizer="sgd", rate=0.5), Triplets(EmbedPlan(margin=1.0), 0), strategy)
+    for start in (0, 9) * 2:  # 3 triplets and 4: one replica has a triplet of no weight
+        batch = slice(start, start + (9 if start == 0 else 12))
+        sums.append(steps.train([inputs[batch]], truth[batch], np.ones(22, np.float32)[batch]))
+    values = [*model.get_weights(), *embeds.get_weights()]
+    found[name] = [[w.tolist() for w in values], [list(s) for s in sums], strategy.num_replicas_in_sync]
 print(json.dumps(found))
 """
 
@@ -161,6 +173,33 @@ def test_two_devices_give_what_one_gives():
     for one, two in zip(found["one"][0], found["two"][0], strict=True):
         np.testing.assert_allclose(one, two, rtol=0, atol=1e-4)
     np.testing.assert_allclose(found["one"][1], found["two"][1], rtol=1e-4)
+
+
+def embedding(seed=0):
+    tf_keras.utils.set_random_seed(seed)
+    layers = tf_keras.layers
+    return tf_keras.Sequential([layers.Dense(4, input_shape=(5,)), layers.UnitNormalization()])
+
+
+def test_a_batch_of_triplets_moves_the_network_by_the_mean_loss_of_a_triplet():
+    tf, model = tensorflow(), embedding()
+    weights = model.get_weights()
+    steps = Steps(
+        model, stage(optimizer="sgd", rate=0.5), Triplets(EmbedPlan(margin=0.7), 0), tf.distribute.get_strategy()
+    )
+    sums = steps.train([INPUTS[:21]], TRUTH[:21], np.ones(21, np.float32))
+    kernel, bias = (tf.Variable(value) for value in weights)
+    with tf.GradientTape() as tape:
+        rows = tf.math.l2_normalize(INPUTS[:21] @ kernel + bias, axis=1)
+        anchor, positive, negative = rows[0::3], rows[1::3], rows[2::3]
+        near, far = (tf.reduce_sum((anchor - other) ** 2, axis=1) for other in (positive, negative))
+        losses = tf.nn.relu(near - far + 0.7)
+        loss = tf.reduce_mean(losses)
+    moved = [value - 0.5 * slope for value, slope in zip(weights, tape.gradient(loss, [kernel, bias]), strict=True)]
+    for one, other in zip(model.get_weights(), moved, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    assert np.abs(moved[0] - weights[0]).max() > 0.01
+    assert sums == pytest.approx((float(loss) * 7, 7, int(tf.reduce_sum(tf.cast(near < far, tf.int32))), 7), rel=1e-5)
 
 
 def folder_of_tests():

@@ -1,13 +1,15 @@
 """TensorBoard's files, read back by TensorBoard's own reader."""
 
 import io
+import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from facectl_runtime.errors import UsageError
-from facectl_trainer.tensorboard import TensorBoard
+from facectl_trainer.tensorboard import MOST_THUMBNAILS, TensorBoard, _sprite
+from helpers import no_file_over
 
 pytest.importorskip("tf_keras")
 accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
@@ -124,6 +126,86 @@ def test_the_graph_names_the_layers(tmp_path):
         board.close()
         nodes = [node.name for node in read(tmp_path / name / "train").Graph().node]
         assert any("first/Conv2D" in node for node in nodes)
+
+
+def projector(folder):
+    """Give a function that asks TensorBoard's projector for something of what lies below `folder`, over HTTP."""
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
+    from werkzeug.test import Client
+
+    runs = EventMultiplexer()
+    runs.AddRunsFromDirectory(str(folder))
+    runs.Reload()
+    context = TBContext(logdir=str(folder), data_provider=MultiplexerDataProvider(runs, str(folder)))
+    routes = ProjectorPlugin(context).get_plugin_apps()
+
+    def ask(what, run="mine/tensorboard/val"):
+        answer = Client(routes[f"/{what}"]).get("/", query_string={"run": run, "name": "test"})
+        return answer.data if answer.status_code == 200 else None
+
+    return ask
+
+
+POINTS = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+NAMES = ["Ann", "tab\there", "two\nlines", "\u2028", "Zoë", '"quoted', "7"]
+
+
+def show(folder, thumbnails, points=POINTS):
+    board = TensorBoard(folder)
+    board.embeddings(points, {"person": NAMES, "photograph": [f"{name}/1.jpg" for name in NAMES]}, thumbnails)
+    board.close()
+
+
+def test_the_projector_serves_embeddings_names_and_pictures(tmp_path):
+    wide = [np.full((32, 64, 3), 30 * place, np.uint8) for place in range(7)]
+    show(tmp_path / "mine" / "tensorboard", [*wide[:3], None, *wide[4:]])
+    ask = projector(tmp_path)
+    assert json.loads(ask("runs")) == ["mine/tensorboard/val"]
+    (embedding,) = json.loads(ask("info"))["embeddings"]
+    assert (embedding["tensorName"], embedding["tensorShape"]) == ("test", [7, 3])
+    np.testing.assert_allclose(np.frombuffer(ask("tensor"), np.float32).reshape(7, 3), POINTS, rtol=1e-6)
+    header, *rows = ask("metadata").decode().removesuffix("\n").split("\n")
+    assert header == "person\tphotograph"
+    assert [row.split("\t")[0] for row in rows] == [
+        "Ann", r"tab\there", r"two\nlines", r"\u2028", "Zoë", '"quoted', "7"
+    ]  # fmt: skip
+    assert {row.count("\t") for row in rows} == {1}
+    sprite = np.asarray(Image.open(io.BytesIO(ask("sprite_image"))))
+    assert sprite.shape == (3 * 64, 3 * 64, 3)
+    assert [int(sprite[32 + 64 * (k // 3), 32 + 64 * (k % 3), 0]) // 10 for k in range(7)] == [0, 3, 6, 12, 12, 15, 18]
+
+
+def test_points_without_pictures_and_points_shown_anew(tmp_path):
+    show(tmp_path / "mine" / "tensorboard", [np.zeros((8, 8, 3), np.uint8)] * 7)
+    show(tmp_path / "mine" / "tensorboard", [None] * 7, points=POINTS + 1)
+    ask = projector(tmp_path)
+    assert "sprite" not in json.loads(ask("info"))["embeddings"][0]
+    assert ask("sprite_image") is None
+    np.testing.assert_allclose(np.frombuffer(ask("tensor"), np.float32).reshape(7, 3), POINTS + 1, rtol=1e-6)
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_training_that_goes_on_drops_the_points_of_an_earlier_end(tmp_path):
+    show(tmp_path / "mine" / "tensorboard", [None] * 7)
+    TensorBoard(tmp_path / "mine" / "tensorboard").close()
+    assert json.loads(projector(tmp_path)("runs")) == []
+
+
+def test_as_many_pictures_as_a_browser_draws_make_one_sprite():
+    assert _sprite([None] * MOST_THUMBNAILS).size == (8192, 8192)
+    assert _sprite([None] * 2000).size == (45 * 64, 45 * 64)
+    assert _sprite([None] * 2).size == (128, 64)
+
+
+def test_points_on_a_full_disk_are_said_and_leave_nothing(tmp_path):
+    board = TensorBoard(tmp_path)
+    with no_file_over(30), pytest.raises(UsageError, match=r"TensorBoard's files cannot be written: .*large"):
+        board.embeddings(POINTS, {"person": NAMES, "photograph": NAMES}, [None] * 7)
+    board.close()
+    assert not list((tmp_path / "val" / "plugins").iterdir())
 
 
 def test_a_full_disk_is_said_in_one_line(tmp_path):

@@ -230,7 +230,7 @@ def test_what_came_to_stand_there_during_a_training_does_not_cost_it(uneven, tmp
         (out / "mine").mkdir(parents=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr("facectl_trainer.train.write_run", meanwhile)
+        patch.setattr("facectl_trainer.classify.write_run", meanwhile)
         with pytest.raises(UsageError, match=r"cannot be renamed to it .*; move what is there away and give --resume"):
             train(job(uneven, out, with_copies), quiet=True)
     out.rename(out.with_name("away"))

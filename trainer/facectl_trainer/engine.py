@@ -9,7 +9,7 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines.base import Answers, Engine, Format, Pixels
 from facectl_runtime.spec import ModelSpec
 from facectl_trainer.framework import tensorflow, use_device
-from facectl_trainer.run import read_run, read_spec
+from facectl_trainer.run import read_run, read_spec, sign_run
 
 _MANY = 8  # images at once on the CPU, where a call costs as much as several of them
 
@@ -30,4 +30,4 @@ def engine_of(model: Any, used: str) -> Engine:
     return Engine(f"tf_keras {tensorflow().__version__}", used, infer, many=None if used.startswith("cuda") else _MANY)
 
 
-run_folder = Format(read_spec, open_run)
+run_folder = Format(read_spec, open_run, sign=sign_run)

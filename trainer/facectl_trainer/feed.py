@@ -11,7 +11,6 @@ from facectl_runtime.labelled import Part
 from facectl_trainer.augment import AugmentPlan, affine, transforms
 from facectl_trainer.calibrate import Truth
 from facectl_trainer.model import Halves, halve
-from facectl_trainer.recipe import Balance
 
 Indices = npt.NDArray[np.intp]
 Arrays = list[npt.NDArray[Any]]
@@ -114,32 +113,3 @@ def trained_on_pixels(model: Any, first: int, plan: AugmentPlan | None) -> Any:
     else:
         answer = model(x)
     return tf_keras.Model([image, change] if plan else image, answer)
-
-
-def class_weights(truth: Truth) -> npt.NDArray[np.float32]:
-    """Give each example N / (classes × its class's count): classes count alike then, and the mean is 1."""
-    counts = np.bincount(truth)
-    return (len(truth) / (np.count_nonzero(counts) * counts[truth])).astype(np.float32)
-
-
-def order(
-    truth: Truth, classes: int, balance: Balance, random: np.random.Generator
-) -> tuple[Indices, npt.NDArray[np.float32]]:
-    """Give an epoch's examples in random order, and the weight of each in the loss.
-
-    With `class_weights`, an example weighs as the function of that name says. With `sampling`, every class is drawn
-    equally often, N / classes times, rounded up: rare ones are repeated, each round of them in a new order.
-    """
-    n = len(truth)
-    if balance != "sampling":
-        weights = class_weights(truth) if balance == "class_weights" else np.ones(n, np.float32)
-        shuffled = random.permutation(n)
-        return shuffled, weights[shuffled]
-    drawn = [_rounds(np.flatnonzero(truth == label), -(-n // classes), random) for label in range(classes)]
-    chosen = random.permutation(np.concatenate(drawn))
-    return chosen, np.ones(len(chosen), np.float32)
-
-
-def _rounds(members: Indices, count: int, random: np.random.Generator) -> Indices:
-    rounds = [random.permutation(members) for _ in range(-(-count // len(members)))]
-    return np.concatenate(rounds)[:count]

@@ -6,8 +6,9 @@ continued from a checkpoint goes on as it would have gone uninterrupted.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ import numpy.typing as npt
 
 from facectl_runtime.errors import FacectlError
 from facectl_runtime.labelled import Part
-from facectl_trainer.feed import Feed, class_weights, order
-from facectl_trainer.recipe import Balance, StagePlan
+from facectl_trainer.feed import Feed
+from facectl_trainer.objective import Objective
+from facectl_trainer.recipe import StagePlan
 from facectl_trainer.steps import Steps, Sums
 
 _PREDICT = 64  # images at once
@@ -59,7 +61,7 @@ class Task:
 
     name: str
     """Of the stage, in the history."""
-    balance: Balance
+    objective: Objective
     seed: int
     fitted: bool = False
     """Whether a stage or a run fitted the network before: this one must better its loss, or leave it as it was."""
@@ -81,12 +83,11 @@ def fit_stage(
     if best is None:
         best = feed.judged.get_weights()
         if task.fitted:
-            position.best_loss = judge(predict(feed, "val"), feed.truth["val"], task.balance)["val_loss"]
+            position.best_loss = task.objective.judge(predict(feed, "val"), feed.truth["val"])["val_loss"]
     while position.epoch < plan.epochs and position.epoch - position.best_epoch < plan.patience:
         started = time.perf_counter()
         row = _epoch(feed, plan, task, steps, position, hooks.advance)
-        probabilities = predict(feed, "val")
-        row |= judge(probabilities, feed.truth["val"], task.balance)
+        row |= task.objective.judge(predict(feed, "val"), feed.truth["val"])
         row["seconds"] = round(time.perf_counter() - started, 3)
         if not all(np.isfinite([row["loss"], row["val_loss"]])):
             raise DivergedError(
@@ -99,6 +100,7 @@ def fit_stage(
             position.best_loss, position.best_epoch = row["val_loss"], position.epoch
             best = feed.judged.get_weights()
         hooks.epoch_done(position, best)
+        task.objective.look(position.history)
     feed.judged.set_weights(best)
     before = len(position.history) - position.epoch
     position.kept[task.name] = before + position.best_epoch if position.best_epoch else 0
@@ -116,14 +118,11 @@ def _epoch(
     reseed_dropout(feed.judged, int(random.integers(2**31)))
     rate = rate_at(plan, position.epoch)
     steps.set_rate(rate)
-    classes = feed.judged.output.shape[-1]
-    chosen, weights = order(feed.truth["train"], classes, task.balance, random)
-    totals = np.zeros(4)
-    for start in range(0, len(chosen), plan.batch):
-        batch = chosen[start : start + plan.batch]
-        totals += steps.train(
-            feed.examples(batch, random), feed.truth["train"][batch], weights[start : start + plan.batch]
-        )
+    chosen, weights = task.objective.order(feed.truth["train"], partial(predict, feed, "train"), random)
+    totals, step = np.zeros(4), plan.batch * task.objective.unit
+    for start in range(0, len(chosen), step):
+        batch = chosen[start : start + step]
+        totals += steps.train(feed.examples(batch, random), feed.truth["train"][batch], weights[start : start + step])
         advance(len(batch) / len(chosen))
     total = Sums(*totals.tolist())
     return {"rate": rate, "loss": total.loss / total.weight, "accuracy": total.hits / total.n}
@@ -133,6 +132,8 @@ def rate_at(plan: StagePlan, epoch: int) -> float:
     """Give the learning rate of an epoch, counted from 0."""
     if plan.schedule == "cosine":
         return plan.rate * 0.5 * (1 + math.cos(math.pi * epoch / plan.epochs))
+    if plan.schedule == "decay":
+        return plan.rate * plan.decay**epoch
     return plan.rate
 
 
@@ -154,18 +155,3 @@ def predict(feed: Feed, part: Part, network: Any = None) -> npt.NDArray[np.float
         inputs = feed.inputs(part, slice(start, min(start + _PREDICT, n)))
         rows.append(network.predict_on_batch(inputs if len(inputs) > 1 else inputs[0]))
     return np.concatenate(rows).astype(np.float32)
-
-
-def judge(
-    probabilities: npt.NDArray[np.float32], truth: npt.NDArray[np.intp], balance: Balance = "none"
-) -> Mapping[str, float]:
-    """Give `val_loss`, the mean cross-entropy in nats, and `val_accuracy`.
-
-    Where training counts every class alike, the loss does so too: the best epoch is then not the one that neglects the
-    rare classes.
-    """
-    likelihood = probabilities[np.arange(len(truth)), truth].astype(np.float64)
-    # A probability that underflowed is not a loss without bound; NaN stays NaN.
-    weights = None if balance == "none" else class_weights(truth)
-    loss = -np.average(np.log(np.maximum(likelihood, 1e-12)), weights=weights)
-    return {"val_loss": float(loss), "val_accuracy": float(np.mean(probabilities.argmax(axis=1) == truth))}

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from facectl_runtime.errors import UsageError
 from facectl_trainer.framework import forget_graphs
+from facectl_trainer.job import Job, Trained
 from facectl_trainer.recipe import Recipe
 from facectl_trainer.reports.results import read_metrics
 from facectl_trainer.run import SPEC, read_run
-from facectl_trainer.train import Job, Trained, check, train
+from facectl_trainer.train import check, train
 from facectl_trainer.unfinished import can_resume
 
 

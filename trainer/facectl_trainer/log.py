@@ -11,6 +11,7 @@ from facectl_trainer.tensorboard import TensorBoard
 
 HISTORY, TENSORBOARD = "history.csv", "tensorboard"
 _COLUMNS = ("stage", "epoch", "rate", "loss", "accuracy", "val_loss", "val_accuracy", "seconds")
+_PLACES = ("stage", "epoch", "seconds")  # of the columns, those that measure nothing
 
 
 class Log:
@@ -28,7 +29,7 @@ class Log:
     def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Note the last epoch of a history. A full disk costs the note, not the run: the next one has all of them."""
         row = history[-1]
-        measures = {key: row[key] for key in ("loss", "accuracy", "val_loss", "val_accuracy", "rate")}
+        measures = {key: value for key, value in row.items() if key not in _PLACES}
         try:
             self._write(history)
             self.board.scalars(row["stage"], row["epoch"], measures)
@@ -43,9 +44,10 @@ class Log:
         self.board.image("confusion", (folder / "report" / "confusion.png").read_bytes(), 0)
 
     def _write(self, history: Sequence[Mapping[str, Any]]) -> None:
-        rows = [[_short(row[column]) for column in _COLUMNS] for row in history]
+        columns = [*_COLUMNS, *dict.fromkeys(key for row in history for key in row if key not in _COLUMNS)]
+        rows = [[_short(row[column]) for column in columns] for row in history]
         with (self._folder / HISTORY).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([_COLUMNS, *rows])
+            csv.writer(file, lineterminator="\n").writerows([columns, *rows])
 
 
 def _short(value: Any) -> Any:

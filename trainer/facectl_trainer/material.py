@@ -12,10 +12,11 @@ import numpy as np
 
 from facectl_runtime import __version__
 from facectl_runtime.errors import UsageError
+from facectl_runtime.faces.detect import DETECT_VERSION, DETECTOR
 from facectl_runtime.image import DECODE_VERSION
 from facectl_runtime.labelled import PARTS, Image, Part
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import InputSpec
+from facectl_runtime.spec import FaceAlign, InputSpec
 from facectl_trainer.augment import AugmentPlan, CopiesPlan, Transforms, apply, copies
 from facectl_trainer.calibrate import Truth
 from facectl_trainer.data.cache import FeatureCache
@@ -23,7 +24,7 @@ from facectl_trainer.features import ORIGINAL, Extractor, Features, Pixels
 from facectl_trainer.feed import Feed, Indices, Photographs, Vectors, trained_on_pixels
 from facectl_trainer.model import Halves, begins_at, digest, halve
 from facectl_trainer.pixels import decode, room
-from facectl_trainer.recipe import StagePlan
+from facectl_trainer.recipe import HEAD, StagePlan
 
 Parts = Mapping[Part, Sequence[Image]]
 
@@ -47,25 +48,29 @@ class Material:
         self._interrupted, self._quiet = interrupted, quiet
         self._index = {label: number for number, label in enumerate(labels)}
         self._changes = copies(changes, spec.width) if changes else ORIGINAL
-        self._made_by = f"{__version__}:{DECODE_VERSION}:{_versions()}:{device}:{spec}"
+        detector = f":{DETECTOR.sha256}:{DETECT_VERSION}" if isinstance(spec.resize, FaceAlign) else ""
+        self._made_by = f"{__version__}:{DECODE_VERSION}:{_versions()}:{device}:{spec}{detector}"
         self._vectors: dict[tuple[str, bool], _Kept] = {}
         self._pixels: dict[str, Pixels] = {}
         self._room = 1.0  # the share of the cache that this run has not filled
 
-    def unreadable(self, model: Any, stage: StagePlan, images: Sequence[Image]) -> dict[str, str]:
-        """Make what a stage needs of every image; gives {path: error} of those that cannot be read."""
-        if on_pixels(model, stage):
+    def unreadable(self, model: Any, stage: StagePlan | None, images: Sequence[Image]) -> dict[str, str]:
+        """Make what a stage needs of every image; gives {path: error} of those that cannot be read.
+
+        Where nothing is trained, `stage` is None, and what the backbone makes of them is needed.
+        """
+        if stage and on_pixels(model, stage):
             self._pixels, errors = self._decode(images)
             return errors
-        return self._compute(halve(model, begins_at(model, stage.train)), images, copied=False).errors
+        return self._compute(halve(model, _first(model, stage)), images, copied=False).errors
 
-    def feed(self, model: Any, stage: StagePlan, parts: Parts) -> Feed:
+    def feed(self, model: Any, stage: StagePlan | None, parts: Parts) -> Feed:
         """Give what a stage is fed with; `model`'s layers are shared by the networks in it."""
         truth = {part: self._truth(parts[part]) for part in PARTS}
-        if on_pixels(model, stage):
+        if stage and on_pixels(model, stage):
             truth["train"] = np.tile(truth["train"], len(self._changes))
             return self._photographs(model, stage, parts, truth)
-        halves = halve(model, begins_at(model, stage.train))
+        halves = halve(model, _first(model, stage))
         truth["train"] = np.repeat(truth["train"], len(self._changes))
         copied = len(self._changes) > 1
         whole = self._compute(halves, [image for part in PARTS for image in parts[part]], copied=False)
@@ -185,6 +190,10 @@ def _refuse_lost(root: Path, errors: Mapping[str, str]) -> None:
 
 def _all_changes(image: Pixels, changes: Sequence[Transforms]) -> Pixels:
     return apply(np.repeat(image[None], len(changes), axis=0), np.stack(changes))
+
+
+def _first(model: Any, stage: StagePlan | None) -> int:
+    return begins_at(model, stage.train if stage else HEAD)
 
 
 def on_pixels(model: Any, stage: StagePlan) -> bool:

@@ -1,4 +1,4 @@
-"""The classifier as one flat Keras model, and that model in two: a frozen trunk and the tail that is trained."""
+"""What is trained as one flat Keras model, and that model in two: a frozen trunk and the tail that is trained."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from facectl_runtime.errors import UsageError, did_you_mean
 from facectl_trainer.backbones import Backbone
 from facectl_trainer.framework import tensorflow
-from facectl_trainer.recipe import ALL, HEAD, FeaturesPlan, HeadPlan, Recipe
+from facectl_trainer.recipe import ALL, HEAD, EmbedPlan, FeaturesPlan, HeadPlan, Recipe
 from facectl_trainer.weights import Found, Preprocess
 
-FEATURES, PROBABILITIES = "features", "probabilities"
+FEATURES, PROBABILITIES, EMBEDDING = "features", "probabilities", "embedding"
 _OWN = "classifier_"  # how the names of the head's other layers begin
 _BATCH_NORM = f"{_OWN}bn"
 Floats = npt.NDArray[np.float32]
@@ -28,15 +28,16 @@ def assemble(
 ) -> Any:
     """Join a backbone and a head: uint8 N × side × side × 3 (RGB, 0 to 255) → float32 N × classes, rows of sum 1.
 
-    `values` is a file of the backbone's pretrained weights, which take pixels scaled by `preprocess`; without, they
-    are random, as the head's are. Raises `UsageError` for a side, layer or grid that the backbone has not.
+    Of a recipe for embeddings, which has no `classes`: → float32 N × d, rows of L2 norm 1. `values` is a file of the
+    backbone's pretrained weights, which take pixels scaled by `preprocess`; without, they are random, as the head's
+    are. Raises `UsageError` for a side, layer or grid that the backbone has not.
     """
     import tf_keras
 
     side = input_side(body, recipe)
     network = body.build(side, preprocess, values)
     features = _pool(_cut(network, body, recipe.features.layer), recipe.features, body)
-    answer = _head(features, recipe.head, classes, seed)
+    answer = _embedding(features, recipe.embed) if recipe.embed else _head(features, recipe.head, classes, seed)
     return tf_keras.Model(network.input, answer, name=body.name)
 
 
@@ -96,6 +97,17 @@ def _head(x: Any, plan: HeadPlan, classes: int, seed: int) -> Any:
     return layers.Dense(classes, activation="softmax", dtype="float32", name=PROBABILITIES)(x)
 
 
+def _embedding(x: Any, plan: EmbedPlan) -> Any:
+    from tf_keras import layers
+
+    for number, layer in enumerate(plan.layers, start=1):
+        x = layers.Dense(layer.width, activation=layer.activation, name=f"{EMBEDDING}_dense{number}")(x)
+        if layer.norm and number < len(plan.layers):
+            x = layers.UnitNormalization(dtype="float32", name=f"{EMBEDDING}_norm{number}")(x)
+    # float32 whatever the policy: half precision cannot hold a sum of many squares, nor 1 / 0 made finite
+    return layers.UnitNormalization(dtype="float32", name=EMBEDDING)(x)
+
+
 def _dropout(x: Any, plan: HeadPlan, number: int, seed: int) -> Any:
     """Drop features by a generator whose state is a variable, so that a checkpoint holds it."""
     from tf_keras import layers
@@ -111,7 +123,7 @@ def begins_at(model: Any, train: str) -> int:
     if train == ALL:
         return 0
     if train == HEAD:
-        return next(index for index, name in enumerate(names) if name.startswith((_OWN, PROBABILITIES)))
+        return next(index for index, name in enumerate(names) if name.startswith((_OWN, PROBABILITIES, EMBEDDING)))
     if train not in names:
         raise UsageError(
             f"train = {train!r}: {model.name} has no such layer{did_you_mean(train, [HEAD, ALL, *names])}; "

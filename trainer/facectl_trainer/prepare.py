@@ -12,6 +12,7 @@ from facectl_trainer.data.contents import contents
 from facectl_trainer.data.csv_labels import read_labels
 from facectl_trainer.data.select import balanced, most_photographed
 from facectl_trainer.data.split import Fold, conflicts, fingerprint, split
+from facectl_trainer.data.split_classes import check_paired, paired, split_classes
 from facectl_trainer.recipe import DataPlan, SplitPlan
 
 _COPY = "the same picture stands"
@@ -32,6 +33,8 @@ class Gathered:
     """Path → why."""
     given: Mapping[Part, Sequence[Image]] | None
     """The parts of a folder that is split already, or of a split file."""
+    by_class: bool = False
+    """Whether the classes are people, of whom some are trained on and others tested: an embedding's."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -39,9 +42,13 @@ class Gathered:
         return tuple(sorted({image.label for image in self.listed}))
 
     def without(self, errors: Mapping[str, str]) -> "Gathered":
-        """Leave out images that turned out to be unreadable. Raises `UsageError` where a class is then empty."""
+        """Leave out images that turned out to be unreadable. Raises `UsageError` where a class is then empty.
+
+        With `by_class` there are people of whom nothing can be used: they are left out as others of few photographs.
+        """
         images, left_out = [i for i in self.images if i.path not in errors], {**self.left_out, **errors}
-        _check_classes(self.root, self.labels, self.listed, images, left_out)
+        if not self.by_class:
+            _check_classes(self.root, self.labels, self.listed, images, left_out)
         return replace(self, images=images, left_out=left_out)
 
 
@@ -53,10 +60,13 @@ class Divided:
     fingerprint: str
 
 
-def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path | None = None) -> Gathered:
+def gather(
+    root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path | None = None, *, by_class: bool = False
+) -> Gathered:
     """List, choose and hash the images of `root`; a split file says which they are, of which class and for what.
 
-    Raises `UsageError` where they are of fewer than two classes.
+    With `by_class`, of copies one is kept: a pair of them would be an answer known beforehand. Raises `UsageError`
+    where the images are of fewer than two classes.
     """
     given, images, left_out = _listed(root, plan, split_file)
     if plan.top:
@@ -64,7 +74,8 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path 
     listed = images
     if len(labels := sorted({image.label for image in images})) < 2:
         raise UsageError(
-            f"{root}: only one class, {labels[0]}; a classifier needs two or more{_table_hint(root, plan)}"
+            f"{root}: only one class, {labels[0]}; {'an embedding' if by_class else 'a classifier'} needs two or more"
+            f"{_table_hint(root, plan)}"
         )
     with progress("reading photographs", len(images), quiet) as advance:
         hashes, unreadable = contents(root, (image.path for image in images), advance)
@@ -74,10 +85,14 @@ def gather(root: Path, plan: DataPlan, seed: int, quiet: bool, split_file: Path 
     left_out |= _straddling(given, hashes) if given else {}
     left_out |= _changed(split_file, hashes) if split_file else {}
     images = [image for image in images if image.path not in left_out]
-    _check_classes(root, labels, listed, images, left_out)
+    if by_class:
+        left_out |= (copied := _copied(images, hashes))
+        images = [image for image in images if image.path not in copied]
+    else:
+        _check_classes(root, labels, listed, images, left_out)
     if plan.per_class:
         images = balanced(images, hashes, plan.per_class, seed)
-    return Gathered(root, listed, images, hashes, left_out, given)
+    return Gathered(root, listed, images, hashes, left_out, given, by_class)
 
 
 def check_data(root: Path, plan: DataPlan, split_file: Path | None = None) -> None:
@@ -91,14 +106,21 @@ def _table_hint(root: Path, plan: DataPlan) -> str:
 
 
 def divide(gathered: Gathered, plan: SplitPlan, seed: int, fold: Fold | None) -> Divided:
-    """Split images into train, val and test; a folder that is split already keeps its parts."""
+    """Split images into train, val and test; a folder that is split already keeps its parts.
+
+    Of images gathered `by_class`, no class is in two parts, and of train only those classes are kept that have two.
+    """
     root, images, hashes = gathered.root, gathered.images, gathered.hashes
     if not gathered.given:
-        parts = split(images, hashes, test=plan.test, val=plan.val, seed=seed, fold=fold)
+        parting = split_classes if gathered.by_class else split
+        parts = parting(images, hashes, test=plan.test, val=plan.val, seed=seed, fold=fold)
     elif fold:
         raise UsageError(f"{root}: split already into train, val and test; leave --fold out")
     else:
         parts = _usable(gathered)
+    if gathered.by_class:
+        parts["train"] = paired(parts["train"], hashes)
+        check_paired(root, parts, hashes)
     kept = {image.path: hashes[image.path] for image in images}
     return Divided(Split(str(root.resolve()), parts, kept), fingerprint(images, hashes))
 
@@ -143,13 +165,24 @@ def _straddling(given: Mapping[Part, Sequence[Image]], hashes: Mapping[str, str]
     return left_out
 
 
+def _copied(images: Iterable[Image], hashes: Mapping[str, str]) -> dict[str, str]:
+    """Find pictures that came before under another name."""
+    left_out: dict[str, str] = {}
+    seen: dict[str, str] = {}
+    for image in images:
+        if (first := seen.setdefault(hashes[image.path], image.path)) != image.path:
+            left_out[image.path] = f"{_COPY} as {first}"
+    return left_out
+
+
 def _usable(gathered: Gathered) -> dict[Part, list[Image]]:
     """Keep of a given split what can be used. Raises `UsageError` where a part, or a class of train, is then empty."""
     usable = {image.path for image in gathered.images}
     parts = {part: [i for i in chosen if i.path in usable] for part, chosen in (gathered.given or {}).items()}
-    named = _of_part(gathered.root, "train")
-    listed = (gathered.given or {}).get("train", ())
-    _check_classes(named, gathered.labels, listed, parts["train"], gathered.left_out)
+    if not gathered.by_class:
+        named = _of_part(gathered.root, "train")
+        listed = (gathered.given or {}).get("train", ())
+        _check_classes(named, gathered.labels, listed, parts["train"], gathered.left_out)
     if empty := [part for part in PARTS if not parts[part]]:
         raise UsageError(f"{_of_part(gathered.root, empty[0])}: none of its images can be used; add some")
     return parts

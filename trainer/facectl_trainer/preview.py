@@ -10,7 +10,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.files import scratch_beside
-from facectl_runtime.spec import InputSpec
 from facectl_trainer.augment import AugmentPlan, CopiesPlan, Images, affine, apply, copies, transforms
 from facectl_trainer.backbones import backbone
 from facectl_trainer.model import input_side
@@ -19,7 +18,7 @@ from facectl_trainer.prepare import gather
 from facectl_trainer.reports.output import check_png
 
 if TYPE_CHECKING:
-    from facectl_trainer.train import Job
+    from facectl_trainer.job import Job
 
 ROWS = 8
 EXAMPLES = 6
@@ -60,7 +59,7 @@ def preview_data(job: "Job", path: Path, quiet: bool) -> None:
     labels = np.random.default_rng(seed).permutation(len(gathered.labels))
     first = {image.label: image for image in reversed(gathered.images)}
     chosen = [first[gathered.labels[label]] for label in labels[:ROWS]]
-    found, errors = decode(data, chosen, gathered.hashes, InputSpec(side, side, recipe.resize), lambda _: None)
+    found, errors = decode(data, chosen, gathered.hashes, recipe.input(side), lambda _: None)
     if not found:
         raise UsageError(f"{data}: cannot be read ({next(iter(errors.values()))}); facectl train names all such images")
     used = recipe.augment if any(stage.augment for stage in recipe.stages) else None

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from facectl_runtime.errors import UsageError, did_you_mean
-from facectl_runtime.spec import CenterCrop, Letterbox, Squash
+from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Letterbox, Squash
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
 
 Share = Annotated[float, Meta(gt=0, lt=1)]
@@ -23,6 +23,8 @@ BALANCES: tuple[Balance, ...] = get_args(Balance)
 Positive = Annotated[int, Meta(ge=1)]
 HEAD, ALL = "head", "all"  # what a stage may train, beside a layer's name
 SCRATCH = "none"  # in place of the name of pretrained weights
+Sampling = Literal["random", "semi-hard", "weighted"]
+SAMPLINGS: tuple[Sampling, ...] = get_args(Sampling)
 
 
 class _Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,6 +55,23 @@ class SplitPlan(_Plan, frozen=True):
             raise ValueError(f"test {self.test} and val {self.val} leave nothing to train on")
 
 
+class AlignPlan(_Plan, frozen=True, tag_field="kind", tag="face_align"):
+    """The face is found, and aligned by its five landmarks."""
+
+    landmarks: tuple[tuple[float, float], ...] = (
+        (0.331, 0.394), (0.669, 0.394), (0.5, 0.597), (0.356, 0.752), (0.644, 0.752),
+    )  # fmt: skip
+    """Where the points of `FaceAlign` belong, as shares of the input's width and height.
+
+    These are where they lie on average in the square around a face's box: the mean of 600 photographs of LFW's people
+    for development, left and right made alike. A face is then as large as without alignment.
+    """
+
+    def of(self, side: int) -> FaceAlign:
+        """Give the same in pixels of an input of `side` × `side`."""
+        return FaceAlign(tuple((round(x * side, 3), round(y * side, 3)) for x, y in self.landmarks))
+
+
 class FeaturesPlan(_Plan, frozen=True):
     """What the head is given of the backbone."""
 
@@ -74,6 +93,31 @@ class HeadPlan(_Plan, frozen=True):
     """Whether features are normalized first."""
 
 
+class LayerPlan(_Plan, frozen=True):
+    """A dense layer of an embedding's head."""
+
+    width: Positive
+    activation: Literal["linear", "relu", "sigmoid", "tanh"]
+    norm: bool = False
+    """Whether its output is brought to L2 norm 1."""
+
+
+class EmbedPlan(_Plan, frozen=True):
+    """How features become an embedding, and by which triplets that is trained.
+
+    The loss of a triplet is max(0, |a - p|² - |a - n|² + margin): Schroff, Kalenichenko & Philbin, FaceNet: A Unified
+    Embedding for Face Recognition and Clustering, CVPR 2015.
+    """
+
+    layers: tuple[LayerPlan, ...] = ()
+    """Between features and embedding; without any, the features are it. Its L2 norm is 1 in any case."""
+    margin: Annotated[float, Meta(gt=0, le=4)] = 0.2
+    """By how much the squared distance to another's photograph is to be larger than that to one of the same person."""
+    sampling: Sampling = "random"
+    triplets: Positive | None = None
+    """Drawn in each epoch; as many as there are photographs to train on where None."""
+
+
 class StagePlan(_Plan, frozen=True):
     """One stretch of training."""
 
@@ -86,8 +130,10 @@ class StagePlan(_Plan, frozen=True):
     patience: Positive
     """Epochs without a better loss on val before the stage stops; the best epoch's weights are kept."""
     batch: Positive = 32
-    schedule: Literal["constant", "cosine"] = "constant"
-    """`cosine`: the rate falls from `rate` to 0 over `epochs` (Loshchilov & Hutter 2017, without restarts)."""
+    schedule: Literal["constant", "cosine", "decay"] = "constant"
+    """`cosine`: the rate falls from `rate` to 0 over `epochs` (Loshchilov & Hutter 2017, without restarts). `decay`: it
+    is multiplied by `decay` after each epoch."""
+    decay: Annotated[float, Meta(gt=0, le=1)] = 0.999
     momentum: Annotated[float, Meta(ge=0, lt=1)] = 0.0
     """Of sgd and rmsprop."""
     weight_decay: Annotated[float, Meta(ge=0)] = 0.0
@@ -98,12 +144,14 @@ class StagePlan(_Plan, frozen=True):
 
 
 class Recipe(_Plan, frozen=True):
-    """One way to train a classifier."""
+    """One way to train a classifier, or with `embed` an embedding."""
 
     backbone: str
-    resize: Squash | CenterCrop | Letterbox
+    resize: Squash | CenterCrop | Letterbox | AlignPlan
     split: SplitPlan
-    stages: Annotated[tuple[StagePlan, ...], Meta(min_length=1)]
+    """Shares of each class's photographs; of an embedding, shares of the people."""
+    stages: tuple[StagePlan, ...]
+    """One or more; none for an embedding that is used as it is."""
     about: str = ""
     """One line, for `facectl train --list`."""
     people: bool = False
@@ -115,6 +163,8 @@ class Recipe(_Plan, frozen=True):
     data: DataPlan = DataPlan()
     features: FeaturesPlan = FeaturesPlan()
     head: HeadPlan = HeadPlan()
+    """Of a classifier."""
+    embed: EmbedPlan | None = None
     balance: Balance = "none"
     """Against classes of unequal size: rare ones weigh more in the loss, or are drawn more often."""
     copies: CopiesPlan | None = None
@@ -127,6 +177,27 @@ class Recipe(_Plan, frozen=True):
             raise ValueError('from scratch (weights = "none") there is nothing to freeze; use train = "all" in stages')
         if self.augment is None and any(stage.augment for stage in self.stages):
             raise ValueError("a stage has augment = true and there is no [augment] that says how")
+        if self.embed is None and not self.stages:
+            raise ValueError("there is no stage; a classifier needs one or more [[stages]]")
+        if self.embed:
+            self._check_embed(self.embed)
+
+    def _check_embed(self, plan: EmbedPlan) -> None:
+        if self.head != HeadPlan() or self.balance != "none":
+            raise ValueError("[embed] has layers of its own, and no classes to balance; leave head and balance out")
+        if self.copies:
+            raise ValueError("[embed] takes no copies, which would be their own positives; use augment")
+        if any(stage.label_smoothing for stage in self.stages):
+            raise ValueError("[embed] has no labels to smooth; leave label_smoothing out")
+        if plan.layers and not self.stages:
+            raise ValueError("[embed] has layers and there is no stage that trains them; leave one of the two out")
+        if not plan.layers and any(stage.train == HEAD for stage in self.stages):
+            raise ValueError('[embed] has no layers, and train = "head" trains nothing; use a layer\'s name or "all"')
+
+    def input(self, side: int) -> InputSpec:
+        """Describe an input of `side` × `side` pixels."""
+        aligned = isinstance(self.resize, AlignPlan)
+        return InputSpec(side, side, self.resize.of(side) if aligned else self.resize)  # type: ignore[union-attr,arg-type]
 
 
 class Changes(NamedTuple):
@@ -141,6 +212,10 @@ class Changes(NamedTuple):
     people: bool = False
     given_split: bool = False
     """Whether a split file says which photographs are used: in place of all that the recipe says of them."""
+    sampling: str | None = None
+    margin: float | None = None
+    pretrained: bool = False
+    """Whether an embedding is the backbone's own, and nothing is trained."""
 
     def of(self, recipe: Recipe) -> Recipe:
         """Give the recipe with these changes. Raises `UsageError` where they do not go together."""
@@ -154,6 +229,7 @@ class Changes(NamedTuple):
                 f"--balance {self.balance!r} is not known{did_you_mean(str(self.balance), BALANCES)}; "
                 f"use {', '.join(BALANCES)}"
             )
+        stages = () if self.pretrained else recipe.stages
         # Another backbone has other weights; but what is trained from scratch stays so.
         weights = None if self.backbone and recipe.weights != SCRATCH else recipe.weights
         try:
@@ -164,10 +240,33 @@ class Changes(NamedTuple):
                 people=self.people or recipe.people,
                 data=replace(data, labels=self.labels or data.labels, top=self.top or data.top),
                 balance=self.balance or recipe.balance,
-                stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in recipe.stages),
+                stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in stages),
+                embed=self._embed(recipe.embed),
             )
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def _embed(self, plan: EmbedPlan | None) -> EmbedPlan | None:
+        if plan is None:
+            asked = {"--sampling": self.sampling, "--margin": self.margin, "--pretrained": self.pretrained or None}
+            if given := [option for option, value in asked.items() if value is not None]:
+                raise UsageError(f"{given[0]} is of a recipe for embeddings, such as triplet; leave it out")
+            return None
+        if self.sampling not in (None, *SAMPLINGS):
+            hint = did_you_mean(str(self.sampling), SAMPLINGS)
+            raise UsageError(f"--sampling {self.sampling!r} is not known{hint}; use {', '.join(SAMPLINGS)}")
+        if self.balance:
+            raise UsageError("--balance is of a classifier; triplets are drawn by --sampling")
+        idle = {"--epochs": self.epochs, "--sampling": self.sampling, "--margin": self.margin}
+        for option, value in idle.items():
+            if self.pretrained and value is not None:
+                raise UsageError(f"--pretrained trains nothing; leave {option} out, or it")
+        return msgspec.structs.replace(
+            plan,
+            layers=() if self.pretrained else plan.layers,
+            margin=self.margin or plan.margin,
+            sampling=self.sampling or plan.sampling,
+        )
 
 
 def load_recipe(name: str, variant: str | None = None) -> tuple[str, Recipe]:
@@ -241,10 +340,12 @@ def _key_hint(message: str) -> str:
     asked = re.search(r"(?:enum value|value) '(.*?)' - at `\$.*?(\w+)`$", message)
     if asked is None:
         return ""
-    words = ("squash", "center_crop", "letterbox") if asked[2] == "kind" else get_args(fields.get(asked[2]))
+    resizes = ("squash", "center_crop", "letterbox", "face_align")
+    words = resizes if asked[2] == "kind" else get_args(fields.get(asked[2]))
     return f"{did_you_mean(asked[1], words)}; use {', '.join(map(str, words))}" if words else ""
 
 
 _STRUCTS: tuple[Any, ...] = (
-    Recipe, DataPlan, SplitPlan, FeaturesPlan, HeadPlan, StagePlan, AugmentPlan, CopiesPlan, CenterCrop, Letterbox,
+    Recipe, DataPlan, SplitPlan, FeaturesPlan, HeadPlan, EmbedPlan, LayerPlan, StagePlan, AugmentPlan, CopiesPlan,
+    AlignPlan, CenterCrop, Letterbox,
 )  # fmt: skip

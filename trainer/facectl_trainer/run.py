@@ -1,6 +1,6 @@
 """A run folder: what training leaves, and what export reads.
 
-- model.keras: the whole graph, uint8 pixels → probabilities
+- model.keras: the whole graph, uint8 pixels → probabilities, or an embedding
 - spec.json: its `ModelSpec`
 - recipe.json: the recipe as it was used
 - split.json: which image was for what, with the content hash of each
@@ -8,6 +8,7 @@
 - metrics.json: the evaluation on the test split, and the calibration
 - learnt.json: what its weights had learnt before, where they come from another run
 - predictions.csv: each test image, its true class, and the probability of every class
+- embeddings.npy: of an embedding in place of that, float32 N × d of the test images in the split's order
 - tensorboard/: scalars, the graph and the confusion matrix, for TensorBoard
 - report.html, and its pictures in report/
 """
@@ -22,17 +23,21 @@ from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from facectl_runtime.errors import ModelError, UsageError, reason
 from facectl_runtime.evaluate import Answered, Evaluation
+from facectl_runtime.files import scratch_beside
 from facectl_runtime.labelled import Image, Part, Split, content_hash, read_split
 from facectl_runtime.spec import ModelSpec, decode, encode
+from facectl_runtime.verification import Verification
 from facectl_trainer.backbones import backbone
 from facectl_trainer.model import assemble
 from facectl_trainer.recipe import SCRATCH, Recipe
 
 MODEL, SPEC, SPLIT, RECIPE = "model.keras", "spec.json", "split.json", "recipe.json"
-PREDICTIONS, LEARNT = "predictions.csv", "learnt.json"
+METRICS, PREDICTIONS, EMBEDDINGS, LEARNT = "metrics.json", "predictions.csv", "embeddings.npy", "learnt.json"
 _T = TypeVar("_T")
 
 
@@ -46,7 +51,7 @@ class Calibration(msgspec.Struct, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """The contents of `metrics.json`."""
+    """The contents of `metrics.json` of a classifier."""
 
     test: Evaluation
     calibration: Calibration
@@ -54,6 +59,17 @@ class Metrics(msgspec.Struct, frozen=True):
     """The run whose weights training began from, and the SHA-256 of its network."""
     fold: str | None = None
     """`K/N` where the test images are one of several folds."""
+
+
+class EmbedMetrics(msgspec.Struct, frozen=True):
+    """The contents of `metrics.json` of an embedding."""
+
+    test: Verification
+    """All pairs of test photographs."""
+    people: int
+    """Of whom the test photographs are."""
+    begun_from: str | None = None
+    fold: str | None = None
 
 
 class Learnt(msgspec.Struct, frozen=True):
@@ -91,7 +107,7 @@ class Run:
         return self.earlier | Learnt(frozenset(hashes.get("train", ())), frozenset(hashes.get("val", ())))
 
     def model(self) -> Any:
-        """Load the Keras model: uint8 N × height × width × 3 → float32 N × classes. Raises `ModelError`."""
+        """Load the Keras model: uint8 N × height × width × 3 → float32 N × size. Raises `ModelError`."""
         from facectl_trainer.framework import tensorflow
 
         tensorflow()
@@ -161,33 +177,56 @@ def read_spec(folder: Path) -> ModelSpec:
     return decode(text, str(folder / SPEC))
 
 
+def sign_run(folder: Path, spec: ModelSpec) -> None:
+    """Put another spec into a run folder: it is there as it was, or whole."""
+    with scratch_beside(folder / SPEC) as scratch:
+        (scratch / SPEC).write_text(encode(spec), encoding="utf-8")
+        (scratch / SPEC).replace(folder / SPEC)
+
+
 def write_run(
     folder: Path,
     model: Any,
     spec: ModelSpec,
     recipe: Recipe,
     split: Split,
-    test: Answered,
-    metrics: Metrics,
+    metrics: Metrics | EmbedMetrics,
     learnt: Learnt | None,
 ) -> None:
     """Write the files of a run into `folder`, where its history is already."""
     model.save(folder / MODEL)
     (folder / SPEC).write_text(encode(spec), encoding="utf-8")
-    for name, content in ((RECIPE, recipe), (SPLIT, split), ("metrics.json", metrics)):
+    for name, content in ((RECIPE, recipe), (SPLIT, split), (METRICS, metrics)):
         (folder / name).write_bytes(msgspec.json.format(msgspec.json.encode(content)))
     if learnt:
         (folder / LEARNT).write_bytes(msgspec.json.encode(learnt, order="deterministic"))
-    (folder / PREDICTIONS).write_text(_predictions(test, spec.labels), encoding="utf-8")
 
 
-def _predictions(test: Answered, labels: Sequence[str]) -> str:
+def write_predictions(folder: Path, test: Answered, labels: Sequence[str]) -> None:
+    """Write a classifier's answers to the test images into its run."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(["path", "label", *labels])
     for image, row in zip(test.images, test.probabilities, strict=True):
         writer.writerow([image.path, image.label, *(f"{value:.6g}" for value in row)])
-    return table.getvalue()
+    (folder / PREDICTIONS).write_text(table.getvalue(), encoding="utf-8")
+
+
+def write_embeddings(folder: Path, embeddings: npt.NDArray[np.float32]) -> None:
+    """Write what an embedding makes of the test images, N × d, into its run."""
+    np.save(folder / EMBEDDINGS, embeddings, allow_pickle=False)
+
+
+def read_embeddings(run: Run) -> npt.NDArray[np.float32]:
+    """Read what training made of the test images, float32 N × d. Raises `ModelError`."""
+    path, shape = run.folder / EMBEDDINGS, (len(run.split.parts.get("test", [])), run.spec.output.size)
+    try:
+        found = np.load(path, allow_pickle=False, max_header_size=1000)
+    except (OSError, ValueError, EOFError) as error:
+        raise ModelError(f"{path}: cannot be read ({reason(error)}); train again") from error
+    if getattr(found, "shape", None) != shape or found.dtype != np.float32:
+        raise ModelError(f"{path}: not the {shape[0]} embeddings of {shape[1]} numbers of this run; train again")
+    return np.asarray(found)
 
 
 def _read(path: Path, kind: type[_T], what: str) -> _T:

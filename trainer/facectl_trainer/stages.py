@@ -13,6 +13,7 @@ from facectl_trainer.framework import Compute
 from facectl_trainer.log import Log
 from facectl_trainer.material import Material, Parts, on_pixels
 from facectl_trainer.model import begins_at, unfreeze
+from facectl_trainer.objective import Objective
 from facectl_trainer.recipe import SCRATCH, Recipe, StagePlan
 from facectl_trainer.steps import Steps
 from facectl_trainer.unfinished import Unfinished
@@ -23,6 +24,8 @@ class Session:
     """One training: what is trained, on what, by what."""
 
     recipe: Recipe
+    objective: Callable[[StagePlan], Objective]
+    """What a stage makes smaller."""
     material: Material
     parts: Parts
     compute: Compute
@@ -67,7 +70,8 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
     plan, name = recipe.stages[position.stage], stage_names(recipe.stages)[position.stage]
     unfreeze(network, begins_at(network, plan.train), batch_norm=recipe.weights == SCRATCH)
     feed = session.material.feed(network, plan, session.parts)
-    steps = Steps(feed.trained, plan, session.compute.strategy)
+    objective = session.objective(plan)
+    steps = Steps(feed.trained, plan, objective, session.compute.strategy)
     best = session.unfinished.restore(network, steps.optimizer) if position.epoch else None
 
     def epoch_done(position: Position, best: list[Any]) -> None:
@@ -82,7 +86,7 @@ def _run_stage(network: Any, position: Position, session: Session) -> None:
             advance(share)
 
         hooks = Hooks(batch_done, epoch_done)
-        task = Task(name, recipe.balance, session.seed, fitted=position.stage > 0 or session.begun)
+        task = Task(name, objective, session.seed, fitted=position.stage > 0 or session.begun)
         fit_stage(feed, plan, task, steps, position, best, hooks)
 
 

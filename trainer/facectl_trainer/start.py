@@ -17,10 +17,17 @@ def read_start(start: Path, recipe: Recipe) -> Run:
     """Read the run to begin from. Raises `UsageError` where it is of another network."""
     run = read_run(start)
     same = ("backbone", "features", "head", "side", "weights")
-    if other := [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]:
+    other = [key for key in same if getattr(run.recipe, key) != getattr(recipe, key)]
+    if _layers(run.recipe) != _layers(recipe):
+        other.append("embed")
+    if other:
         theirs = ", ".join(f"{key} {_short(getattr(run.recipe, key))}" for key in other)
         raise UsageError(f"--from {start}: it has another {', '.join(other)} than asked for; use its own ({theirs})")
     return run
+
+
+def _layers(recipe: Recipe) -> object:
+    return recipe.embed and recipe.embed.layers
 
 
 def _few(labels: tuple[str, ...]) -> str:
@@ -33,7 +40,7 @@ def _short(value: object) -> str:
 
 def take_over(model: Any, start: Run, labels: tuple[str, ...]) -> str:
     """Take a run's weights, and give what they are. Raises `UsageError` where it is of other classes."""
-    if start.spec.labels != labels:
+    if start.spec.labels and start.spec.labels != labels:
         raise UsageError(
             f"--from {start.folder}: it was trained on other classes ({_few(start.spec.labels)}) than are here "
             f"({_few(labels)}); give a folder of its classes, or leave --from out"

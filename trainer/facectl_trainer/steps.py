@@ -8,6 +8,7 @@ import numpy.typing as npt
 from facectl_trainer.calibrate import Truth
 from facectl_trainer.feed import Arrays
 from facectl_trainer.framework import tensorflow
+from facectl_trainer.objective import Objective
 from facectl_trainer.recipe import StagePlan
 
 
@@ -15,22 +16,23 @@ class Sums(NamedTuple):
     """Totals over a batch."""
 
     loss: float
-    """Cross-entropy times the examples' weights."""
+    """Of the objective, times the weights."""
     weight: float
     hits: float
     n: float
+    """Units of the objective: examples, or triplets of them."""
 
 
 class Steps:
     """The trainable layers of a network, and the optimizer that moves them.
 
-    `network` takes a list of arrays, N first, and gives probabilities N × classes. `strategy` is a
+    `network` takes a list of arrays, N first, and gives answers N × output, which `objective` judges. `strategy` is a
     `tf.distribute.Strategy`: each of its replicas takes an equal share of every batch.
     """
 
-    def __init__(self, network: Any, plan: StagePlan, strategy: Any) -> None:
+    def __init__(self, network: Any, plan: StagePlan, objective: Objective, strategy: Any) -> None:
         tf = tensorflow()
-        self.network, self._strategy, self._smoothing = network, strategy, plan.label_smoothing
+        self.network, self._objective, self._strategy = network, objective, strategy
         with strategy.scope():
             self.optimizer = _optimizer(plan)
             self.optimizer.build(network.trainable_variables)
@@ -41,12 +43,14 @@ class Steps:
         self.optimizer.learning_rate = rate
 
     def train(self, inputs: Arrays, truth: Truth, weights: npt.NDArray[np.float32]) -> Sums:
-        """Take one step on a batch."""
-        replicas, n = self._strategy.num_replicas_in_sync, len(truth)
-        if short := -len(truth) % replicas:  # every replica needs an equal share: repeat examples at no weight
-            inputs = [np.concatenate([array, np.repeat(array[:1], short, axis=0)]) for array in inputs]
-            truth = np.concatenate([truth, np.repeat(truth[:1], short)])
-            weights = np.concatenate([weights, np.zeros(short, np.float32)])
+        """Take one step on a batch of whole units."""
+        unit = self._objective.unit
+        replicas, n = self._strategy.num_replicas_in_sync, len(truth) // unit
+        if short := -n % replicas:  # every replica needs an equal share: repeat the first unit at no weight
+            again = np.tile(np.arange(unit), short)
+            inputs = [np.concatenate([array, array[again]]) for array in inputs]
+            truth = np.concatenate([truth, truth[again]])
+            weights = np.concatenate([weights, np.zeros(len(again), np.float32)])
         batch = ([*inputs], truth.astype(np.int32), weights)
         total = self._run(self._shared(batch), np.float32(n))
         return Sums(*(float(value) for value in total))
@@ -71,8 +75,10 @@ class Steps:
         tf = tensorflow()
         inputs, truth, weights = batch
         with tf.GradientTape() as tape:
-            probabilities = self.network(inputs if len(inputs) > 1 else inputs[0], training=True)
-            loss = tf.reduce_sum(weights * self._cross_entropy(truth, probabilities))
+            answers = self.network(inputs if len(inputs) > 1 else inputs[0], training=True)
+            losses, right = self._objective.loss(truth, answers)
+            weights = weights[:: self._objective.unit]
+            loss = tf.reduce_sum(weights * losses)
             # By the count, and not by the batch's own weights: a batch without a rare class must count less.
             mean = self._scaled(loss / n)
         gradients = tape.gradient(mean, self.network.trainable_variables)
@@ -80,15 +86,7 @@ class Steps:
             gradients = self.optimizer.get_unscaled_gradients(gradients)
         self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables, strict=True))
         real = tf.cast(weights > 0, tf.float32)
-        right = tf.cast(tf.equal(tf.argmax(probabilities, axis=1, output_type=tf.int32), truth), tf.float32)
-        return loss, tf.reduce_sum(weights), tf.reduce_sum(right * real), tf.reduce_sum(real)
-
-    def _cross_entropy(self, truth: Any, probabilities: Any) -> Any:
-        import tf_keras
-
-        tf = tensorflow()
-        wanted = tf.one_hot(truth, probabilities.shape[-1])
-        return tf_keras.losses.categorical_crossentropy(wanted, probabilities, label_smoothing=self._smoothing)
+        return loss, tf.reduce_sum(weights), tf.reduce_sum(tf.cast(right, tf.float32) * real), tf.reduce_sum(real)
 
     @property
     def _half(self) -> bool:

@@ -1,7 +1,9 @@
-"""TensorBoard: scalars, graph and pictures of a training, with no point twice after an interruption."""
+"""TensorBoard: scalars, graph, pictures and embeddings of a training, no point twice after an interruption."""
 
 import io
-from collections.abc import Iterator, Mapping
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -11,11 +13,19 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facectl_runtime.errors import UsageError, reason
-from facectl_runtime.files import scratch_beside
+from facectl_runtime.errors import UsageError, one_line, reason
+from facectl_runtime.files import scratch_beside, swap_in
+from facectl_runtime.image import Pixels
 from facectl_trainer.framework import tensorflow
 
+THUMBNAIL, MOST_THUMBNAILS = 64, 128 * 128
+"""Side in pixels of the pictures of points, and how many go into one that browsers will draw: 8192 × 8192."""
 _NOTHING: Mapping[str, int] = MappingProxyType({})
+# Where the projector looks for what belongs to a run: a folder of its own, which one rename puts in place.
+_PROJECTOR = Path("plugins", "org_tensorflow_tensorboard_projector")
+_CONFIG, _TENSOR, _METADATA, _SPRITE = "projector_config.pbtxt", "embeddings.tsv", "metadata.tsv", "sprite.jpg"
+_SHOWN = f'tensor_name: "test" tensor_path: "{_TENSOR}" metadata_path: "{_METADATA}"'
+_PICTURED = f' sprite {{ image_path: "{_SPRITE}" single_image_dim: [{THUMBNAIL}, {THUMBNAIL}] }}'
 
 
 class TensorBoard:
@@ -31,6 +41,7 @@ class TensorBoard:
         tf = tensorflow()
         self._folder = folder
         self._writers: dict[str, Any] = {}
+        shutil.rmtree(folder / "val" / _PROJECTOR, ignore_errors=True)
         with _plainly(folder):
             for part in ("train", "val"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
@@ -62,10 +73,48 @@ class TensorBoard:
         with _plainly(self._folder), self._writers["val"].as_default(step=step):
             tf.summary.image(tag, image[None])
 
+    def embeddings(
+        self,
+        embeddings: npt.NDArray[np.float32],
+        columns: Mapping[str, Sequence[str]],
+        thumbnails: Sequence[Pixels | None],
+    ) -> None:
+        """Show N × d embeddings as points in the projector, of the run `val`; those of an earlier call go.
+
+        `columns`: two or more, name → N texts to name and colour the points by. `thumbnails`: N pictures, uint8 RGB
+        with no side over `THUMBNAIL` pixels, `MOST_THUMBNAILS` at most, None for one that is not there.
+        """
+        target = self._folder / "val" / _PROJECTOR
+        pictured = any(picture is not None for picture in thumbnails)
+        with _plainly(self._folder), scratch_beside(target) as scratch:
+            new = scratch / target.name
+            new.mkdir()
+            np.savetxt(new / _TENSOR, embeddings, fmt="%.7g", delimiter="\t")
+            rows = [columns, *zip(*columns.values(), strict=True)]
+            lines = ("\t".join(map(one_line, row)) for row in rows)
+            (new / _METADATA).write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+            if pictured:
+                _sprite(thumbnails).save(new / _SPRITE, quality=85)
+            (new / _CONFIG).write_text(f"embeddings {{ {_SHOWN}{_PICTURED if pictured else ''} }}\n", encoding="utf-8")
+            swap_in(new, target, replace=True)
+
     def close(self) -> None:
         """Close the files. Every call has flushed what it wrote, so that a chart can be followed."""
         for writer in self._writers.values():
             writer.close()
+
+
+def _sprite(thumbnails: Sequence[Pixels | None]) -> Image.Image:
+    """Lay thumbnails out in a square, row after row; one that is not there is grey."""
+    across = math.ceil(math.sqrt(len(thumbnails)))
+    down = math.ceil(len(thumbnails) / across)
+    sprite = Image.new("RGB", (across * THUMBNAIL, down * THUMBNAIL), "grey")
+    for place, pixels in enumerate(thumbnails):
+        if pixels is not None:
+            row, column = divmod(place, across)
+            spare = [(THUMBNAIL - side) // 2 for side in pixels.shape[1::-1]]
+            sprite.paste(Image.fromarray(pixels), (column * THUMBNAIL + spare[0], row * THUMBNAIL + spare[1]))
+    return sprite
 
 
 @contextmanager

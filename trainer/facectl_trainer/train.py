@@ -3,113 +3,35 @@
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import msgspec
-import numpy as np
 
-from facectl_runtime.devices import Device
 from facectl_runtime.errors import UsageError
-from facectl_runtime.evaluate import Answered, evaluation, metrics
-from facectl_runtime.labelled import Part
+from facectl_runtime.faces.detect import locate as locate_detector
 from facectl_runtime.sources import display_name
-from facectl_runtime.spec import InputSpec, ModelSpec, OutputSpec, Provenance, encode
-from facectl_trainer.backbones import Backbone, backbone
-from facectl_trainer.calibrate import cross_entropy, fit_temperature, logits
-from facectl_trainer.data.split import Fold
-from facectl_trainer.fit import predict
+from facectl_runtime.spec import ModelSpec
+from facectl_trainer.backbones import backbone
 from facectl_trainer.framework import Compute, plain_errors, seed_everything, use_for_training
+from facectl_trainer.goal import Goal, goal_of
 from facectl_trainer.interrupt import interruptible
+from facectl_trainer.job import PACKAGES, Job, Ready, Task, Trained
 from facectl_trainer.log import Log
 from facectl_trainer.material import Material
-from facectl_trainer.model import PROBABILITIES, begins_at, digest, input_side, pretrained
+from facectl_trainer.model import begins_at, digest, input_side, pretrained
 from facectl_trainer.prepare import Divided, Gathered, check_data, divide, gather
-from facectl_trainer.recipe import SCRATCH, Recipe
-from facectl_trainer.run import SPEC, Calibration, Metrics, Run, read_run, write_run
+from facectl_trainer.recipe import SCRATCH, AlignPlan
+from facectl_trainer.run import SPEC
 from facectl_trainer.stages import Session, run_stages
 from facectl_trainer.start import read_start, refuse_seen, take_over
 from facectl_trainer.unfinished import SUFFIX, Unfinished, begin
-from facectl_trainer.weights import Found, locate
-
-PACKAGES = ("facectl", "tensorflow", "tf_keras", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train."""
-
-    name: str
-    """The recipe's name."""
-    recipe: Recipe
-    data: Path
-    out: Path
-    device: Device
-    seed: int = 0
-    fold: Fold | None = None
-    start: Path | None = None
-    """A run folder whose weights to begin from, in place of pretrained ones."""
-    resume: bool = False
-    """Continue a training that was interrupted."""
-    force: bool = False
-    """Replace a run that stands at `out`, once the new one is whole."""
-    report: bool = True
-    """Write `report.html`."""
-    split: Path | None = None
-    """A file that says which images are for what, of which class; without it they are split here."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training did, for a report."""
-
-    out: Path
-    metrics: Metrics
-    counts: dict[Part, int]
-    epochs: int
-    kept: dict[str, int]
-    """Of each stage, the epoch whose weights were kept; 0 where none bettered what it began with."""
-    device: str
-    """The one used."""
-    left_out: dict[str, str]
-    """Path → why."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job with what it was found to need."""
-
-    job: Job
-    recipe: Recipe
-    """The weights found are named in it."""
-    body: Backbone
-    found: Found | None
-    spec: InputSpec
-    start: Run | None
-    """Whose weights to begin from."""
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What a task is trained with."""
-
-    model: Any
-    build: Callable[[], Any]
-    """Makes the network anew, with the same first values."""
-    material: Material
-    gathered: Gathered
-    divided: Divided
-    spec: ModelSpec
-    """All but its metrics."""
-    begun_from: str | None
-    """The run whose weights the model has taken over, and their digest."""
+from facectl_trainer.weights import locate
 
 
 def train(job: Job, quiet: bool = False, verbose: bool = False) -> Trained:
-    """Train a classifier and write its run folder, whole or not at all.
+    """Train a classifier or an embedding, and write its run folder, whole or not at all.
 
     Interrupted, it leaves `OUT.unfinished`, which `job.resume` continues to the result of an uninterrupted training.
     Raises `UsageError` for data that cannot be trained on, and where something stands at `job.out`.
@@ -142,20 +64,24 @@ def check(job: Job) -> Task:
     except ValueError as error:
         raise UsageError(f"{job.name}: {body.name} has no pretrained weights; {error}") from error
     side = input_side(body, recipe)
+    if isinstance(recipe.resize, AlignPlan):
+        locate_detector()
     start = read_start(job.start, recipe) if job.start else None
-    return Task(job, recipe, body, found, InputSpec(side, side, recipe.resize), start)
+    return Task(job, recipe, body, found, recipe.input(side), start)
 
 
 def _train(
     task: Task, compute: Compute, unfinished: Unfinished, interrupted: Callable[[], None], quiet: bool, verbose: bool
 ) -> Trained:
     unfinished.check(_beginning(task, compute))  # now, and not when all photographs are decoded
-    ready = _make_ready(task, compute, interrupted, quiet)
+    goal = goal_of(task.recipe)
+    ready = _make_ready(task, goal, compute, interrupted, quiet)
     parts = ready.divided.split.parts
     unfinished.claim(_identity(task, compute, ready))
     log = Log(unfinished.folder, verbose=verbose)
     session = Session(
         task.recipe,
+        goal.objective(task.recipe, task.job.seed),
         ready.material,
         parts,
         compute,
@@ -167,16 +93,16 @@ def _train(
         begun=task.start is not None,
     )
     done = run_stages(ready.model, ready.build, session)
-    test = _test_and_write(task, ready, unfinished.folder)
-    _finish(task, ready.model, unfinished, log, quiet)
+    test = goal.test(task, ready, unfinished.folder)
+    _finish(task, goal, ready.model, unfinished, log, quiet)
     counts = {part: len(images) for part, images in parts.items()}
     return Trained(task.job.out, test, counts, len(done.history), done.kept, compute.used, ready.gathered.left_out)
 
 
-def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], quiet: bool) -> _Ready:
+def _make_ready(task: Task, goal: Goal, compute: Compute, interrupted: Callable[[], None], quiet: bool) -> Ready:
     """Read the photographs and build the network, and refuse all that would end the training later."""
     job, recipe = task.job, task.recipe
-    gathered = gather(job.data, recipe.data, job.seed, quiet, job.split)
+    gathered = gather(job.data, recipe.data, job.seed, quiet, job.split, by_class=goal.by_class)
 
     def build() -> Any:
         seed_everything(job.seed, exactly=compute.used == "cpu")
@@ -187,7 +113,7 @@ def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], q
     for stage in recipe.stages:
         begins_at(model, stage.train)
     begun_from = take_over(model, task.start, gathered.labels) if task.start else None
-    _divide(task, gathered)  # what it refuses is known now, and not when all photographs are decoded
+    _divide(task, goal, gathered, model)  # what it refuses is known now, and not when all photographs are decoded
     material = Material(
         job.data,
         task.spec,
@@ -199,43 +125,26 @@ def _make_ready(task: Task, compute: Compute, interrupted: Callable[[], None], q
         interrupted,
         quiet,
     )
-    gathered = gathered.without(material.unreadable(model, recipe.stages[0], gathered.images))
-    divided, spec = _divide(task, gathered)
-    return _Ready(model, build, material, gathered, divided, spec, begun_from)
+    first = recipe.stages[0] if recipe.stages else None
+    gathered = gathered.without(material.unreadable(model, first, gathered.images))
+    divided, spec = _divide(task, goal, gathered, model)
+    return Ready(model, build, material, gathered, divided, spec, begun_from)
 
 
-def _divide(task: Task, gathered: Gathered) -> tuple[Divided, ModelSpec]:
+def _divide(task: Task, goal: Goal, gathered: Gathered, model: Any) -> tuple[Divided, ModelSpec]:
     """Split the photographs, and describe the model. Raises `UsageError` for what cannot be trained or described."""
     job = task.job
     divided = divide(gathered, task.recipe.split, job.seed, job.fold)
     if task.start:
         refuse_seen(task.start, divided, job.seed)
-    return divided, _describe(task, gathered, divided)
+    return divided, goal.describe(task, gathered, divided, model.output_shape[-1])
 
 
-def _test_and_write(task: Task, ready: _Ready, folder: Path) -> Metrics:
-    """Calibrate the trained network, measure it on test, and write what makes a run."""
-    calibration, probabilities = _calibrate(ready.model, ready.material, task.recipe, ready.divided)
-    split, labels, fold = ready.divided.split, ready.gathered.labels, task.job.fold
-    images = split.parts["test"]
-    truth = np.array([labels.index(image.label) for image in images])
-    answered = Answered(images, truth, probabilities, [])
-    test = Metrics(evaluation(answered, labels), calibration, ready.begun_from, str(fold) if fold else None)
-    spec = msgspec.structs.replace(ready.spec, metrics=metrics(answered.right))
-    learnt = task.start.learnt if task.start else None
-    write_run(folder, ready.model, spec, task.recipe, split, answered, test, learnt)
-    return test
-
-
-def _finish(task: Task, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
+def _finish(task: Task, goal: Goal, model: Any, unfinished: Unfinished, log: Log, quiet: bool) -> None:
     """Draw the report, and make a run folder of all of it."""
     log.board.graph(model)
     if task.job.report:
-        from facectl_trainer.reports.report import write_report
-
-        # The model as it will be read: this one's layers have been put to other uses too.
-        write_report(unfinished.folder, read_run(unfinished.folder).model(), quiet)
-        log.confusion(unfinished.folder)
+        goal.report(unfinished.folder, log, quiet)
     log.board.close()
     unfinished.finish(task.job.out, replace=task.job.force)
 
@@ -289,7 +198,7 @@ def _beginning(task: Task, compute: Compute) -> dict[str, Any]:
     }
 
 
-def _identity(task: Task, compute: Compute, ready: _Ready) -> dict[str, Any]:
+def _identity(task: Task, compute: Compute, ready: Ready) -> dict[str, Any]:
     """Say what a checkpoint belongs to."""
     return {
         **_beginning(task, compute),
@@ -297,45 +206,3 @@ def _identity(task: Task, compute: Compute, ready: _Ready) -> dict[str, Any]:
         "split": msgspec.to_builtins(ready.divided.split.parts),
         "first weights": digest(ready.model),
     }
-
-
-def _calibrate(
-    model: Any, material: Material, recipe: Recipe, divided: Divided
-) -> tuple[Calibration, np.ndarray[Any, np.dtype[np.float32]]]:
-    """Fold the temperature into the model; gives what it did, and the calibrated probabilities of test."""
-    feed = material.feed(model, recipe.stages[-1], {**divided.split.parts, "train": []})
-    val, truth = logits(predict(feed, "val")), feed.truth["val"]
-    temperature = fit_temperature(val, truth)
-    last = model.get_layer(PROBABILITIES)
-    last.set_weights([value / np.float32(temperature) for value in last.get_weights()])
-    before, after = (cross_entropy(scores, truth) for scores in (val, val / temperature))
-    return Calibration(temperature, before, after, len(truth)), predict(feed, "test")
-
-
-def _describe(task: Task, gathered: Gathered, divided: Divided) -> ModelSpec:
-    """Write the spec, all but its metrics. Raises `UsageError` for a label that a spec cannot carry."""
-    try:
-        return msgspec.json.decode(encode(_spec(task, gathered, divided)), type=ModelSpec)
-    except (ValueError, msgspec.ValidationError) as error:
-        raise UsageError(f"{task.job.data}: {error}; rename the class") from error
-
-
-def _spec(task: Task, gathered: Gathered, divided: Divided) -> ModelSpec:
-    return ModelSpec(
-        name=task.job.out.name,
-        task="classify",
-        precision="fp32",
-        labels=gathered.labels,
-        input=task.spec,
-        output=OutputSpec("probabilities", len(gathered.labels)),
-        provenance=Provenance(
-            recipe=task.job.name,
-            seed=task.job.seed,
-            data_fingerprint=divided.fingerprint,
-            backbone=task.body.name,
-            weights_sha256=task.found.sha256 if task.found else None,
-            weights_licence=task.found.weights.licence if task.found else None,
-            packages={name: version(name) for name in PACKAGES},
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ),
-    )

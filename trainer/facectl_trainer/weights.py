@@ -4,7 +4,6 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Literal
 
 from facectl_runtime.errors import MissingExtraError, UsageError, did_you_mean, reason
-from facectl_runtime.home import home
+from facectl_runtime.home import home, weight_folders
 from facectl_runtime.labelled import content_hash
 
 if TYPE_CHECKING:
@@ -218,9 +217,9 @@ def can_be_pulled(weights: Weights) -> bool:
 
 def pull_command(weights: Weights, alternatives: Sequence[Weights], *, force: bool = False) -> str:
     """Give the command line that gets these weights of the backbone whose `alternatives` they are among."""
-    from facectl_trainer.backbones import BACKBONES
+    from facectl_trainer.backbones import all_weights
 
-    backbone = next((name for name, entry in BACKBONES.items() if weights in entry.weights), "BACKBONE")
+    backbone = next((name for name, entry in all_weights().items() if weights in entry), "BACKBONE")
     several = len({other.name for other in alternatives}) > 1
     return f"facectl weights pull {'--force ' if force else ''}{backbone}" + (f":{weights.name}" if several else "")
 
@@ -290,9 +289,7 @@ def _package_folders(weights: Weights) -> list[Path]:
 
 def _folders(weights: Weights) -> Iterator[Path]:
     yield from _package_folders(weights)
-    if chosen := os.environ.get("FACECTL_WEIGHTS_DIR"):
-        yield Path(chosen).expanduser()
-    yield home() / "weights"
+    yield from weight_folders()
 
 
 def _met(path: Path, wanted: str) -> str:

@@ -58,8 +58,7 @@ def write_fp32(model: Any, spec: ModelSpec, path: Path, batch: int | None = None
     import tf2onnx
 
     def answer(pixels: Any) -> dict[str, Any]:
-        values = model(pixels, training=False)
-        return {spec.output.kind: tf.math.l2_normalize(values, 1) if spec.output.kind == "embedding" else values}
+        return {spec.output.kind: model(pixels, training=False)}
 
     signature = tf.TensorSpec((batch, spec.input.height, spec.input.width, 3), tf.uint8, name=INPUT)
     # It would copy the whole graph before each of its optimizers, to go on without one that fails: of ResNet50, 5 GB.

@@ -7,28 +7,34 @@ from facectl_export.measured import Export
 from facectl_export.reports.table import columns, remarks
 from facectl_runtime.errors import one_line
 from facectl_runtime.evaluate import Evaluation, PerClass
+from facectl_runtime.faces.measured import described
 from facectl_runtime.labelled import PARTS, Split
 from facectl_runtime.metrics import wilson
 from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Letterbox, ModelSpec
+from facectl_runtime.verification import Verification
 
 NAMED = 100
 """Most classes that are listed by name outside of the table of classes."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
+_SCORES = {"max_probability": "probability", "margin": "margin", "negative_entropy": "negative entropy"}
 _EXTRAS = {"onnx": "cpu", "tflite": "tflite", "coreml": "cpu,coreml"}
 
 
-def card(spec: ModelSpec, export: Export, evaluation: Evaluation | None, split: Split, *, people: bool = False) -> str:
+Measured = Evaluation | Verification | None
+
+
+def card(spec: ModelSpec, export: Export, measured: Measured, split: Split, *, people: bool = False) -> str:
     """Write the card, Markdown, of all files of an export.
 
-    `spec` and `split` are those of the run, `evaluation` that of the trained model on its test split, where there is
-    one. `people` says that the photographs show people.
+    `spec` and `split` are those of the run, `measured` what the trained model does on its test split, where that is
+    known. `people` says that the photographs show people.
     """
     parts = (
         f"# {text(spec.name)}\n\n{_what(spec)}",
         _use(spec, people),
         _running(spec, export),
-        _data(spec, split, evaluation),
-        _metrics(evaluation),
+        _data(spec, split, measured),
+        _metrics(measured),
         _files(export),
         _limits(spec, export, people),
         _licences(spec),
@@ -94,7 +100,8 @@ def _running(spec: ModelSpec, export: Export) -> str:
     lines = []
     for one in export.files:
         classifies = spec.task == "classify"
-        command = f"facectl predict {one.file} PHOTOGRAPH" if classifies else f"facectl verify {one.file}"
+        identify = f"facectl faces identify GALLERY PHOTOGRAPH --model {one.file}"
+        command = f"facectl predict {one.file} PHOTOGRAPH" if classifies else identify
         how = f"`{command}`, with `facectl[{_EXTRAS[one.format]}]` installed"
         if one.format == "coreml":
             gives = "`classLabel` and `classLabel_probs`" if classifies else "one MultiArray"
@@ -107,13 +114,13 @@ def _running(spec: ModelSpec, export: Export) -> str:
     return f"## How to run it\n\n{_table(('file', 'runs from', 'how'), lines)}\n\n{check}"
 
 
-def _data(spec: ModelSpec, split: Split, evaluation: Evaluation | None) -> str:
+def _data(spec: ModelSpec, split: Split, measured: Measured) -> str:
     counts = [
         (part, str(len(images)), str(len({image.label for image in images})))
         for part in PARTS
         if (images := split.parts.get(part, []))
     ]
-    unread = len(evaluation.unreadable) if evaluation else 0
+    unread = len(measured.unreadable) if isinstance(measured, Evaluation) else 0
     left_out = f" {unread} test images could not be read, and are in no figure." if unread else ""
     return (
         f"## Data\n\n{_table(('part', 'images', 'classes'), counts, right=(1, 2))}\n\n"
@@ -123,9 +130,19 @@ def _data(spec: ModelSpec, split: Split, evaluation: Evaluation | None) -> str:
     )
 
 
-def _metrics(evaluation: Evaluation | None) -> str:
-    if evaluation is None:
+def _metrics(measured: Measured) -> str:
+    if isinstance(measured, Evaluation):
+        return _of_classes(measured)
+    if measured is None:
         return ""
+    return (
+        "## Metrics\n\nThe trained model compared all pairs of test photographs, of people whom it was not trained on: "
+        f"{described(measured)}. FAR is the share of pairs of two people that are taken for one, TAR that of pairs of "
+        "one person that are."
+    )
+
+
+def _of_classes(evaluation: Evaluation) -> str:
     low, high = evaluation.interval
     ordered = sorted(evaluation.per_class.items(), key=lambda item: (item[1].f1 is not None, item[1].f1))
     rows = [(text(label), *_class(each)) for label, each in ordered]
@@ -174,11 +191,17 @@ def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
     ]
     if spec.task == "classify":
         bound = (
-            f"Below a probability of {spec.threshold.value:g} the answer is `unknown`."
+            f"Below a {_SCORES[spec.threshold.score]} of {spec.threshold.value:g} the answer is `unknown`."
             if spec.threshold
             else "No threshold is set: a high probability does not say that the thing is known."
         )
         points.insert(0, f"It knows its classes and nothing else, and calls anything else one of them. {bound}")
+    else:
+        points.insert(
+            0,
+            "It says how alike two faces are, and not who somebody is. From which cosine they are one person, "
+            "`facectl faces calibrate FILE --data PEOPLE` finds for each file, with how often that is wrong.",
+        )
     if any(one.gate == "unverified" for one in export.files):
         points.append("What is called unverified was never compared with the trained model.")
     if any(one.precision.startswith("int8") for one in export.files):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facectl_runtime.errors import UsageError, did_you_mean
+from facectl_runtime.faces.detect import DETECTOR
 from facectl_trainer.backbones import convnet, efficientnet_lite, inception_resnet_v1, keras_applications, pretrained
 from facectl_trainer.weights import Preprocess, Weights
 
@@ -80,3 +81,19 @@ def backbone(name: str) -> Backbone:
     if name in BACKBONES:
         return BACKBONES[name]
     raise UsageError(f"no backbone {name!r}{did_you_mean(name, BACKBONES)}; there are {', '.join(BACKBONES)}")
+
+
+def all_weights() -> dict[str, tuple[Weights, ...]]:
+    """Give all that `facectl weights` knows by the name it is asked for: the backbones' and the detector's."""
+    return {name: backbone.weights for name, backbone in BACKBONES.items()} | {DETECTOR.name: pretrained.YUNET}
+
+
+def weights_of(name: str) -> tuple[Weights, ...]:
+    """Give the alternatives of a backbone's weights, or the detector's.
+
+    Raises:
+        UsageError: there are none of that name; the message lists the names there are.
+    """
+    if name in (known := all_weights()):
+        return known[name]
+    raise UsageError(f"no backbone {name!r}{did_you_mean(name, known)}; there are {', '.join(known)}")

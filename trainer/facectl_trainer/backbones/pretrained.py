@@ -4,6 +4,7 @@ The official Keras files are pinned by the MD5 that tf_keras itself checks. Of M
 official file is not taken. Entries with a digest of values are files that somebody puts into a folder of weights.
 """
 
+from facectl_runtime.faces.detect import DETECTOR
 from facectl_trainer.weights import IndexFile, Weights
 
 _KERAS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -165,3 +166,16 @@ INCEPTION_RESNET_V1 = (
         size=92397640,
     ),
 )
+
+YUNET = (
+    Weights(
+        name="detector",
+        file=DETECTOR.file,
+        digest=f"sha256:{DETECTOR.sha256}",
+        licence=DETECTOR.licence,
+        preprocess="none",
+        url=DETECTOR.url,
+        size=DETECTOR.size,
+    ),
+)
+"""Not of a backbone: what `facectl_runtime.faces.detect` finds faces by."""

@@ -9,7 +9,8 @@ from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption
 from facectl_runtime.errors import UsageError, counted, left_out_line
 
 if TYPE_CHECKING:
-    from facectl_trainer.train import Trained
+    from facectl_trainer.job import Trained
+    from facectl_trainer.run import EmbedMetrics, Metrics
 
 _COMPARE = "compare"
 
@@ -53,6 +54,15 @@ def train(
         str | None,
         typer.Option(metavar="HOW", help="Against classes of unequal size: class_weights, sampling or none."),
     ] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="Of triplet: the backbone's own features as they are; train nothing.")
+    ] = False,
+    sampling: Annotated[
+        str | None, typer.Option(metavar="HOW", help="Of triplet: random, semi-hard or weighted.")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option(min=0.001, max=4.0, help="Of triplet: between squared distances, 0 to 4.")
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="So many epochs at most in every stage, in place of the recipe's.")
     ] = None,
@@ -81,7 +91,7 @@ def train(
     quiet: QuietOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line an epoch on stderr.")] = False,
 ) -> None:
-    """Train a classifier on folders of photographs: `facectl train zoo --data photos`.
+    """Train a classifier on folders of photographs: `facectl train zoo --data photos`; or an embedding: triplet.
 
     `facectl train --list` shows the recipes; `facectl train compare RUN RUN` compares what was trained. Images that
     cannot be read are listed and left out. The features of a frozen backbone are kept in FACECTL_HOME, so that a second
@@ -90,8 +100,9 @@ def train(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.labelled import read_split
     from facectl_trainer.data.split import parse_fold
+    from facectl_trainer.job import Job
     from facectl_trainer.recipe import Changes, load_recipe
-    from facectl_trainer.train import Job, train
+    from facectl_trainer.train import train
 
     if list_:
         return typer.echo(_encoded(_recipes()) if json else _listed())
@@ -106,7 +117,9 @@ def train(
     if runs:
         raise UsageError(f"{runs[0]}: one RECIPE at a time; several RUNs come after `compare`")
 
-    changes = Changes(backbone, weights, labels, top, balance, epochs, people, split is not None)
+    changes = Changes(
+        backbone, weights, labels, top, balance, epochs, people, split is not None, sampling, margin, pretrained
+    )
 
     def job(variant: str | None, out: Path) -> Job:
         name, chosen = load_recipe(recipe, variant)
@@ -137,6 +150,8 @@ def _ladder(recipe: str, job: Any, target: Path, json: bool, quiet: bool, verbos
     from facectl_trainer.recipe import variants
 
     jobs = [job(name, target / name) for name in variants(recipe)]
+    if any(each.recipe.embed for each in jobs):
+        raise UsageError("--ladder compares classifiers; train the variants of an embedding one by one, by --variant")
     for trained in climb(jobs, quiet, verbose)[:1]:  # the rungs are given the same photographs
         _say_left_out(trained)
     _show([each.out for each in jobs], target / "compare.html", True, json)
@@ -204,18 +219,34 @@ def _plain(trained: "Trained") -> dict[str, object]:
 
 
 def _text(trained: "Trained") -> str:
-    test, calibration = trained.metrics.test, trained.metrics.calibration
-    low, high = test.interval
+    from facectl_trainer.run import EmbedMetrics
+
     page = trained.out / "report.html"
     look = f"look at {page}, then: " if page.is_file() else ""
     images = ", ".join(f"{count} {part}" for part, count in trained.counts.items())
     idle = [stage for stage, epoch in trained.kept.items() if not epoch]
+    metrics = trained.metrics
     lines = [
         f"images: {images}; {counted(trained.epochs, 'epoch')}",
         *(f"stage {stage}: no epoch bettered the loss on val; the network is as it was before" for stage in idle),
-        f"calibration on val: temperature {calibration.temperature:.3f}, "
-        f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
-        f"test accuracy {test.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {test.n}",
+        *(_of_people(metrics) if isinstance(metrics, EmbedMetrics) else _of_classes(metrics)),
         f"{trained.out} is ready; next: {look}facectl export {trained.out}",
     ]
     return "\n".join(lines)
+
+
+def _of_classes(metrics: "Metrics") -> list[str]:
+    test, calibration = metrics.test, metrics.calibration
+    low, high = test.interval
+    return [
+        f"calibration on val: temperature {calibration.temperature:.3f}, "
+        f"cross-entropy {calibration.val_loss_before:.4f} → {calibration.val_loss_after:.4f}",
+        f"test accuracy {test.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {test.n}",
+    ]
+
+
+def _of_people(metrics: "EmbedMetrics") -> list[str]:
+    from facectl_runtime.faces.measured import described
+
+    people = counted(metrics.people, "person it has not seen", "people it has not seen")
+    return [f"test on {people}: {described(metrics.test)}"]

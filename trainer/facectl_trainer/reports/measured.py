@@ -1,6 +1,7 @@
 """The sections of a report that numbers make."""
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from facectl_runtime.metrics import wilson
 from facectl_trainer.reports import page
@@ -15,7 +16,8 @@ from facectl_trainer.reports.charts import (
 from facectl_trainer.reports.measures import composition, confused_pairs, mean_f1, reliability
 from facectl_trainer.reports.measures import stages as stages_of
 from facectl_trainer.reports.page import Section
-from facectl_trainer.reports.results import Results
+from facectl_trainer.reports.results import Epoch, Results
+from facectl_trainer.run import Run
 
 CONFUSED = 20
 
@@ -23,25 +25,9 @@ CONFUSED = 20
 def headline(results: Results) -> str:
     """Write the top of the page: how good, on how many, what it is, and what comes next."""
     spec, test = results.run.spec, results.metrics.test
-    source = spec.provenance
     low, high = test.interval
     commonest = max(each.n for each in test.per_class.values()) / test.n
-    counts = {part: len(images) for part, images in results.run.split.parts.items()}
-    start = results.metrics.begun_from
-    scratch = "" if start else ", from scratch"
-    weights = f", pretrained weights, licence {source.weights_licence}" if source.weights_licence else scratch
-    facts = [
-        ("images", ", ".join(f"{count} {part}" for part, count in counts.items())),
-        ("classes", str(len(spec.labels))),
-        ("macro-F1", f"{mean_f1(each.f1 for each in test.per_class.values()):.3f}"),
-        ("recipe", f"{source.recipe}, seed {source.seed}"),
-        ("backbone", source.backbone + weights),
-        *([("begun from", start)] if start else []),
-        ("input", f"{spec.input.width} × {spec.input.height} pixels"),
-        ("trained", source.created.replace("T", " ").replace("Z", " UTC")),
-        ("next", f"facectl export {spec.name}   (in the folder that holds the run)"),
-    ]
-    people = [page.note("This page holds photographs of people: mind who it is given to.")]
+    macro = f"{mean_f1(each.f1 for each in test.per_class.values()):.3f}"
     return "\n".join(
         [
             page.title(spec.name),
@@ -50,30 +36,52 @@ def headline(results: Results) -> str:
                 f"of {test.n} test images are answered rightly; the 95 % interval is "
                 f"{100 * low:.1f} to {100 * high:.1f} %."
             ),
-            page.definitions(facts),
-            *(people if results.run.recipe.people else []),
+            facts(results.run, results.metrics.begun_from, [("classes", str(len(spec.labels))), ("macro-F1", macro)]),
         ]
     )
+
+
+def facts(run: Run, begun_from: str | None, found: Iterable[tuple[str, str]]) -> str:
+    """Write what a run was made of, how, and what comes next; `found` is what its kind of model adds."""
+    spec, source = run.spec, run.spec.provenance
+    scratch = "" if begun_from else ", from scratch"
+    weights = f", pretrained weights, licence {source.weights_licence}" if source.weights_licence else scratch
+    lines = [
+        ("images", ", ".join(f"{len(images)} {part}" for part, images in run.split.parts.items())),
+        *found,
+        ("recipe", f"{source.recipe}, seed {source.seed}"),
+        ("backbone", source.backbone + weights),
+        *([("begun from", begun_from)] if begun_from else []),
+        ("input", f"{spec.input.width} × {spec.input.height} pixels"),
+        ("trained" if run.recipe.stages else "made", source.created.replace("T", " ").replace("Z", " UTC")),
+        ("next", f"facectl export {spec.name}   (in the folder that holds the run)"),
+    ]
+    people = page.note("This page holds photographs of people: mind who it is given to.")
+    return "\n".join([page.definitions(lines), *([people] if run.recipe.people else [])])
 
 
 def curves(results: Results) -> Section | None:
     """Show the course of training."""
     if not results.history:
         return None
-    found = stages_of(results.history)
-    named = "; ".join(
-        f"stage {number} ({name}): epochs {first} to {last}"
-        for number, (name, first, last) in enumerate(found, start=1)
-    )
     smoothed = any(stage.label_smoothing for stage in results.run.recipe.stages)
     unlike = " The loss on train is with label smoothing, that on val without." if smoothed else ""
     return Section(
         "learning-curves",
         "Learning curves",
         "Where the loss on train goes on falling and that on val rises, the network learns its images by heart; a ring "
-        f"marks the lowest loss on val of each stage. {named[0].upper()}{named[1:]}.{unlike}",
+        f"marks the lowest loss on val of each stage. {stage_names(results.history)}{unlike}",
         (learning_curves(results.history),),
     )
+
+
+def stage_names(history: Sequence[Epoch]) -> str:
+    """Say in a sentence which epochs are of which stage."""
+    named = "; ".join(
+        f"stage {number} ({name}): epochs {first} to {last}"
+        for number, (name, first, last) in enumerate(stages_of(history), start=1)
+    )
+    return f"{named[0].upper()}{named[1:]}."
 
 
 def confusion(results: Results) -> Section:

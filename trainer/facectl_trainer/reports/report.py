@@ -1,6 +1,6 @@
 """The report of a run: `report.html`, which opens alone, and the same pictures as PNGs in `report` beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from facectl_trainer.reports.cards import sheet
 from facectl_trainer.reports.output import write_whole
 from facectl_trainer.reports.photographs import Photographs
 from facectl_trainer.reports.results import Results, read_results
+from facectl_trainer.run import Run
 
 REPORT, PICTURES = "report.html", "report"
 SHEET_DPI = 96
 """Of the PNGs of photographs, whose text is small and whose pixels are many."""
 
-_Build = Callable[[], page.Section | None]
+Build = Callable[[], page.Section | None]
+"""Makes a section, or None where it has nothing to show."""
 
 
 def write_report(folder: Path, model: Any, quiet: bool = False) -> Path:
@@ -30,20 +32,25 @@ def write_report(folder: Path, model: Any, quiet: bool = False) -> Path:
     results = read_results(folder)
     photographs = Photographs(results.run)
     work = _sections(results, photographs, model)
+    return write_sections(results.run, measured.headline(results), photographs, work, quiet)
+
+
+def write_sections(run: Run, headline: str, photographs: Photographs, work: Sequence[Build], quiet: bool) -> Path:
+    """Write the page of a run and its pictures, below a headline that is HTML already; gives the page's path."""
     with progress("report, sections", len(work) + 1, quiet) as advance:
         sections: list[page.Section] = []
         for build in work:
             if (part := build()) is not None:
                 sections.append(part)
             advance(1)
-        _write_pictures(folder, sections)
-        write_whole(folder / REPORT, _page(results, photographs, sections))
+        _write_pictures(run.folder, sections)
+        write_whole(run.folder / REPORT, _page(run, headline, photographs, sections))
         advance(1)
-    return folder / REPORT
+    return run.folder / REPORT
 
 
-def _sections(results: Results, photographs: Photographs, model: Any) -> list[_Build]:
-    """List what makes each section, in their order; one that has nothing to show gives None."""
+def _sections(results: Results, photographs: Photographs, model: Any) -> list[Build]:
+    """List what makes each section, in their order."""
     return [
         partial(measured.curves, results),
         partial(measured.confusion, results),
@@ -59,13 +66,13 @@ def _sections(results: Results, photographs: Photographs, model: Any) -> list[_B
     ]
 
 
-def _page(results: Results, photographs: Photographs, sections: list[page.Section]) -> bytes:
-    body = [measured.headline(results)]
+def _page(run: Run, headline: str, photographs: Photographs, sections: list[page.Section]) -> bytes:
+    body = [headline]
     if missing := photographs.missing:
         path, reason = next(iter(missing.items()))
         body.append(page.note(f"{len(missing)} photographs could not be shown: {path} ({reason}) first."))
     body.append(page.contents(sections))
-    return page.page(f"{results.run.spec.name}: report", [*body, *map(page.section, sections)])
+    return page.page(f"{run.spec.name}: report", [*body, *map(page.section, sections)])
 
 
 def _write_pictures(folder: Path, sections: list[page.Section]) -> None:

@@ -2,18 +2,22 @@
 
 import csv
 import io
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime.errors import ModelError
+from facectl_runtime.faces.pairs import index_people
 from facectl_runtime.labelled import Image
-from facectl_trainer.run import Metrics, Run, read_run
+from facectl_trainer.run import EMBEDDINGS, EmbedMetrics, Metrics, Run, read_embeddings, read_run
 
 HISTORY, PREDICTIONS, METRICS = "history.csv", "predictions.csv", "metrics.json"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     seconds: float
+    val_spread: float = math.nan
+    """Of an embedding alone; see `triplets.spread`."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,41 @@ class Results:
     metrics: Metrics
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """Everything in the run folder of an embedding but the model."""
+
+    run: Run
+    history: list[Epoch]
+    """Empty where nothing was trained."""
+    images: list[Image]
+    """The N test images."""
+    embeddings: npt.NDArray[np.float32]
+    """N × d, L2 norm 1."""
+    who: npt.NDArray[np.int32]
+    """N indices into `people`."""
+    people: list[str]
+    metrics: EmbedMetrics
+
+
 def read_results(folder: Path) -> Results:
     """Read a run folder. Raises `ModelError` where a file of it is missing or damaged."""
     run = read_run(folder)
     labels = run.spec.labels
     return Results(run, read_history(folder), read_predictions(folder, labels), read_metrics(folder, labels))
+
+
+def read_embedded(folder: Path) -> Embedded:
+    """Read the run folder of an embedding. Raises `ModelError` where a file of it is missing or damaged."""
+    run = read_run(folder)
+    images, embeddings = run.split.parts.get("test", []), read_embeddings(run)
+    labels = [image.label for image in images]
+    try:
+        who = index_people(embeddings, labels)
+    except ValueError as error:
+        raise ModelError(f"{folder / EMBEDDINGS}: {error}; train again") from error
+    metrics = _read_metrics(folder, EmbedMetrics)
+    return Embedded(run, read_history(folder), images, embeddings, who, sorted(set(labels)), metrics)
 
 
 def read_history(folder: Path) -> list[Epoch]:
@@ -91,15 +127,19 @@ def read_predictions(folder: Path, labels: tuple[str, ...]) -> Predictions:
 
 
 def read_metrics(folder: Path, labels: tuple[str, ...]) -> Metrics:
-    """Read `metrics.json`. Raises `ModelError`."""
+    """Read `metrics.json` of a classifier. Raises `ModelError`."""
+    metrics = _read_metrics(folder, Metrics)
+    if metrics.test.labels != labels:
+        raise ModelError(f"{folder / METRICS}: its classes are not those of spec.json; train again")
+    return metrics
+
+
+def _read_metrics(folder: Path, kind: type[_T]) -> _T:
     path = folder / METRICS
     try:
-        metrics = msgspec.json.decode(_text(path), type=Metrics)
+        return msgspec.json.decode(_text(path), type=kind)
     except msgspec.MsgspecError as error:
         raise ModelError(f"{path}: not the metrics of a run ({error}); train again") from error
-    if metrics.test.labels != labels:
-        raise ModelError(f"{path}: its classes are not those of spec.json; train again")
-    return metrics
 
 
 def _epoch(row: dict[str, str]) -> Epoch:

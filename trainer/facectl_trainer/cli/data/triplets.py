@@ -28,5 +28,7 @@ def triplets(
     left_out = write_triplets(data, to, count, seed, partial(progress, quiet=quiet))
     if left_out:
         typer.echo(left_out_line(left_out), err=True)
-    typer.echo(f"{to} is ready: {count:,} triplets of {data}; its paths are relative to that folder")
+    typer.echo(
+        f"{to} is ready: {count:,} triplets of {data}; next: facectl evaluate MODEL --data {data} --triplets {to}"
+    )
     return ImageError.exit_code if left_out else 0

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from facectl_trainer.data.check.blur import BLURRED
+from facectl_runtime.blur import BLURRED
 from facectl_trainer.data.check.compare import Compared
 from facectl_trainer.data.check.listing import Listed, Photograph
 from facectl_trainer.data.check.near import Pair

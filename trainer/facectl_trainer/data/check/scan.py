@@ -18,11 +18,11 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from facectl_runtime.blur import blur
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.errors import FacectlError, ImageError
 from facectl_runtime.image import Header, decode_with_header, read
 from facectl_runtime.spec import InputSpec, Squash
-from facectl_trainer.data.check.blur import blur
 from facectl_trainer.data.check.perceptual import SIDE, Thumbnails, thumbnail
 from facectl_trainer.data.contents import Progress
 from facectl_trainer.pixels import room
