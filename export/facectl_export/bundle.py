@@ -9,7 +9,6 @@
 
 import io
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -25,9 +24,9 @@ from facectl_export.precision import PRECISIONS, FileFormat
 from facectl_runtime.errors import UsageError, reason
 from facectl_runtime.files import swap_in
 from facectl_runtime.labelled import content_hash
+from facectl_runtime.sums import SUMS, read_sums, written
 
-REPORT, PAGE, CARD, SUMS = "report.json", "report.html", "MODEL_CARD.md", "SHA256SUMS"
-_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+REPORT, PAGE, CARD = "report.json", "report.html", "MODEL_CARD.md"
 _OF_THE_SYSTEM = {".DS_Store"}  # macOS puts it into a folder that was looked at
 _DEFLATE = 6  # what zip and Xcode take; of pruned weights, 9 saves one per cent more in seven times the time
 
@@ -96,7 +95,7 @@ def deliver(
         for name, content in pages.items():
             _write(whole / name, content)
         listed = sorted(_below(whole))
-        _write(whole / SUMS, "".join(f"{content_hash(whole / name)}  {name}\n" for name in listed))
+        _write(whole / SUMS, written({name: content_hash(whole / name) for name in listed}))
         if out.exists():
             shutil.copymode(out, whole)
         _sync(whole)
@@ -177,7 +176,7 @@ def _read(out: Path) -> tuple[Export | None, dict[str, str]]:
     there = sorted(_below(out)) if out.exists() else []
     if not there:
         return None, {}
-    export, sums = _read_report(out / REPORT), _read_sums(out / SUMS)
+    export, sums = _read_report(out / REPORT), read_sums(out / SUMS)
     if export is None or sums is None:
         damaged = [name for name, read in ((REPORT, export), (SUMS, sums)) if read is None and name in there]
         raise _stranger(out / (damaged or there)[0])
@@ -212,15 +211,6 @@ def _read_report(path: Path) -> Export | None:
         return msgspec.json.decode(path.read_bytes(), type=Export)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _read_sums(path: Path) -> dict[str, str] | None:
-    try:
-        lines = [_LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return None
-    found = [line for line in lines if line]
-    return {line[2]: line[1] for line in found} if len(found) == len(lines) else None
 
 
 def _below(folder: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ from facectl_runtime.errors import ModelError, NoEngineError, UsageError
 from facectl_runtime.evaluate import Answered, answer_labelled, metrics
 from facectl_runtime.labelled import Image
 from facectl_runtime.progress import progress
-from facectl_runtime.spec import Gate, ModelSpec, Precision
+from facectl_runtime.spec import Gate, GoldenImage, ModelSpec, Precision
 from facectl_runtime.verify import replay
 
 CPU = Device("cpu")  # what the gate runs on: the same everywhere
@@ -40,8 +40,8 @@ class Judge:
     root: Path
     reference: Answered
     """Its answers to the test split."""
-    candidates: Sequence[bytes]
-    """PNGs that may become golden images."""
+    candidates: Sequence[GoldenImage]
+    """Pictures that may become golden images, not answered yet."""
     val: Sequence[Image]
     degraded: frozenset[Precision]
     """Precisions of which a file that falls short is let through, and says so."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -14,11 +15,13 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError, ModelError
-from facectl_runtime.pipeline import Ahead, Decoded, answers, decode_ahead
+from facectl_runtime.pipeline import Ahead, Decoded, answers, decode_ahead, stacked
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from facectl_runtime.description import Description
 
 BATCH, GPU_BATCH = 2, 32
@@ -26,7 +29,7 @@ BATCH, GPU_BATCH = 2, 32
 whole folders are answered no faster with more (`benchmarks/folder.py`), and memory grows with them."""
 _AHEAD = 4  # images that wait while the engine is opened, beside those that are being decoded
 _WRITTEN = 16  # rows that may wait to be written
-_NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
+NO_NUMBERS = "the model's answer to it is no number; verify the model, or use one of another precision"
 
 
 class Ranked(msgspec.Struct, frozen=True):
@@ -34,6 +37,31 @@ class Ranked(msgspec.Struct, frozen=True):
 
     label: str
     probability: float
+
+
+class FaceAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is said of one face in a picture."""
+
+    box: tuple[int, int, int, int]
+    """Left, upper, right and lower, in pixels of the upright picture."""
+    score: float
+    """How sure the detector is that it is a face, 0 to 1; 1 where the picture was given as a face."""
+    label: str
+    """The likeliest label, or whom it is most alike; `unknown` below the threshold."""
+    probability: float | None = None
+    """Of a classifier."""
+    similarity: float | None = None
+    """Of an embedding: the cosine, -1 to 1."""
+    top: "tuple[Ranked | Match, ...]" = ()
+    """The likeliest labels, or the people most alike, best first."""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A person in a gallery, and how alike."""
+
+    label: str
+    similarity: float
+    """Cosine, -1 to 1."""
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -51,12 +79,63 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     probability: float | None = None
     top: tuple[Ranked, ...] = ()
     """The likeliest labels, best first."""
+    faces: tuple[FaceAnswer, ...] | None = None
+    """Where faces are answered: one after the other, the surest first; `label` and what goes with it is then None."""
     age: float | None = None
     """Of a camera or a stream: seconds from when the frame came to its answer."""
     error: str | None = None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the picture shows: the one label, or those of its faces."""
+        if self.faces is not None:
+            return tuple(face.label for face in self.faces)
+        return () if self.label is None else (self.label,)
+
 
 Answered = tuple[Source, Row]
+Value = TypeVar("Value")
+Answer = TypeVar("Answer")
+
+
+class Reading(NamedTuple, Generic[Value, Answer]):
+    """What is read in a picture: the whole of it, or its faces."""
+
+    load: Callable[[Source], Value]
+    """Decode a source, and bring it to the model's input. Raises `ImageError`."""
+    infer: Callable[[Engine, list[Value]], Iterable[Answer]]
+    """Answer what was loaded, one or more."""
+    say: Callable[[Row, Answer], Row]
+    """Put an answer into a row that says where it is from."""
+
+
+def whole(spec: ModelSpec, topk: int) -> Reading[Pixels, Answers]:
+    """Read each picture as one, and name it."""
+
+    def say(where: Row, answer: Answers) -> Row:
+        if not np.isfinite(answer).all():
+            return msgspec.structs.replace(where, error=NO_NUMBERS)
+        label, top = named(answer, spec, topk)
+        return msgspec.structs.replace(where, label=label, probability=top[0].probability, top=top)
+
+    return Reading(loader(spec.input), lambda engine, pixels: stacked(engine)(pixels), say)
+
+
+def named(answer: Answers, spec: ModelSpec, topk: int) -> tuple[str, tuple[Ranked, ...]]:
+    """Give the label of one answer, or `unknown` below the threshold, and the likeliest labels."""
+    order = np.argsort(-answer, kind="stable")[:topk]
+    top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
+    return (top[0].label if _is_known(answer, spec) else UNKNOWN), top
+
+
+def _is_known(answer: Answers, spec: ModelSpec) -> bool:
+    if spec.threshold is None:
+        return True
+    if spec.threshold.score == "max_probability":
+        return bool(answer.max() >= spec.threshold.value)
+    from facectl_runtime.known_scores import score
+
+    return bool(score(spec.threshold.score, answer[None])[0] >= np.float32(spec.threshold.value))
 
 
 def read_spec(model: Path, description: "Description | None" = None) -> ModelSpec:
@@ -70,7 +149,10 @@ def read_spec(model: Path, description: "Description | None" = None) -> ModelSpe
         return describe(model, description)
     spec = format_of(model).read_spec(model)
     if spec.task != "classify":
-        raise ModelError(f"{model}: its task is {spec.task}; this command needs a model whose task is classify")
+        raise ModelError(
+            f"{model}: its task is {spec.task}; this command needs a model whose task is classify (facectl faces takes "
+            "those that embed)"
+        )
     return spec
 
 
@@ -79,7 +161,7 @@ def classify(
     spec: ModelSpec,
     device: Device,
     sources: Iterable[Source],
-    topk: int,
+    reading: Reading[Value, Answer],
     engine: str = AUTO,
     *,
     live: bool = False,
@@ -98,15 +180,15 @@ def classify(
 
     if live:  # a frame that waited for the model would be old
         opened = reader.open(model, spec, device)
-        decoded = decoding(sources, spec.input, device, batch, live=True)
+        decoded = decoding(sources, reading.load, device, batch, live=True)
     else:
-        decoded = decoding(sources, spec.input, device, batch, live=False)
+        decoded = decoding(sources, reading.load, device, batch, live=False)
         try:
             opened = reader.open(model, spec, device)
         except BaseException:
             decoded.close()
             raise
-    rows = answered(decoded, opened, spec, topk, 1 if live else opened.lanes)
+    rows = answered(decoded, opened, reading, 1 if live else opened.lanes)
     bare = rows if pictures else ((msgspec.structs.replace(source, data=None), row) for source, row in rows)
     return opened, Ahead(bare, 1 if live else _WRITTEN)
 
@@ -117,10 +199,9 @@ def batch_of(engine: Engine) -> int:
 
 
 def decoding(
-    sources: Iterable[Source], spec: InputSpec, device: Device, batch: Callable[[], int], *, live: bool
-) -> Generator[list[Decoded[Source]], None, None]:
+    sources: Iterable[Source], load: Callable[[Source], Value], device: Device, batch: Callable[[], int], *, live: bool
+) -> Generator[list[Decoded[Source, Value]], None, None]:
     """Decode sources ahead of an engine's work, in lists of up to `batch`; of live ones, one when asked for."""
-    load = loader(spec)
     if live:
         return decode_ahead(sources, load, 1, eager=True, workers=1, room=1)
     return decode_ahead(sources, load, batch, eager=True, workers=device.cores, room=_AHEAD + 2 * device.cores)
@@ -130,35 +211,34 @@ def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
     """Give a function that brings a source to a model's input, and raises `ImageError` where that is not possible."""
 
     def load(source: Source) -> Pixels:
-        if source.data is None:
-            raise ImageError(source.error)
         try:
-            picture = source.data() if callable(source.data) else image.decode(source.data, spec)
-            return image.to_input(picture, spec)
+            return image.to_input(pictured(source, spec), spec)
         except MemoryError as error:
             raise ImageError(image.TOO_MUCH) from error
 
     return load
 
 
+def pictured(source: Source, spec: InputSpec | None = None) -> "Image | Pixels":
+    """Decode a source, for `spec` alone where it is given. Raises `ImageError`."""
+    if source.data is None:
+        raise ImageError(source.error)
+    return source.data() if callable(source.data) else image.decode(source.data, spec)
+
+
 def answered(
-    decoded: Iterable[list[Decoded[Source]]], engine: Engine, spec: ModelSpec, topk: int, lanes: int
+    decoded: Iterable[list[Decoded[Source, Value]]], engine: Engine, reading: Reading[Value, Answer], lanes: int
 ) -> Iterator[Answered]:
     """Answer decoded sources, `lanes` batches at the same time: each with its row."""
-    for source, answer in answers(decoded, engine, lanes):
-        yield source, _row(source, answer, spec, topk)
+    for source, answer in answers(decoded, partial(reading.infer, engine), lanes):
+        where = _where(source)
+        if isinstance(answer, ImageError):
+            yield source, msgspec.structs.replace(where, error=str(answer))
+        else:
+            yield source, reading.say(where, answer)
 
 
-def _row(source: Source, answer: Answers | ImageError, spec: ModelSpec, topk: int) -> Row:
+def _where(source: Source) -> Row:
     age = None if source.arrived is None else round(monotonic() - source.arrived, 6)
     at = None if age is None else (datetime.now(UTC) - timedelta(seconds=age)).isoformat(timespec="milliseconds")
-    where = Row(source.name, source.frame, source.time, at and at.replace("+00:00", "Z"), age=age)
-    if isinstance(answer, ImageError):
-        return msgspec.structs.replace(where, error=str(answer))
-    if not np.isfinite(answer).all():
-        return msgspec.structs.replace(where, error=_NO_NUMBERS)
-    order = np.argsort(-answer, kind="stable")[:topk]
-    top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
-    known = spec.threshold is None or answer[order[0]] >= spec.threshold.value
-    label = top[0].label if known else UNKNOWN
-    return msgspec.structs.replace(where, label=label, probability=top[0].probability, top=top)
+    return Row(source.name, source.frame, source.time, at and at.replace("+00:00", "Z"), age=age)

@@ -15,7 +15,7 @@ from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.labelled import CHANGED, Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
-from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.pipeline import answers, decode_ahead, stacked
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, Metrics
 
@@ -83,26 +83,50 @@ def answer_labelled(
             f"the data has classes that the model has not: {', '.join(unknown)}; it has {', '.join(labels)}"
         )
 
+    load = labelled_loader(root, hashes or {}, lambda data: image.load(data, spec))
+    kept, rows, unreadable = answer_each(engine, images, load, advance, cores)
+    if not kept:
+        raise UsageError(f"{root}: none of its {len(images)} images can be used ({unreadable[0][1]})")
+    return Answered(kept, np.array([index[item.label] for item in kept]), rows, unreadable)
+
+
+def labelled_loader(
+    root: Path, hashes: Mapping[str, str], read: Callable[[bytes], Pixels]
+) -> Callable[[Image], Pixels]:
+    """Give a function that loads an image below `root`, a file's bytes being brought to pixels by `read`.
+
+    It raises `ImageError` where that does, and where the content is not that of `hashes` (path → SHA-256).
+    """
+
     def load(item: Image) -> Pixels:
         data = image.read(root / item.path)
-        pixels = image.load(data, spec)
-        recorded = (hashes or {}).get(item.path)
+        pixels = read(data)
+        recorded = hashes.get(item.path)
         if recorded and hashlib.sha256(data).hexdigest() != recorded:
             raise ImageError(CHANGED)
         return pixels
 
+    return load
+
+
+def answer_each(
+    engine: Engine,
+    images: Sequence[Image],
+    load: Callable[[Image], Pixels],
+    advance: Callable[[int], None],
+    cores: int | None = None,
+) -> tuple[list[Image], npt.NDArray[np.float32], list[tuple[str, str]]]:
+    """Answer images; give those that could be loaded, their answers N × size, and (path, error) of the others."""
     kept, rows, unreadable = [], [], []
     decoded = decode_ahead(images, load, batch_of(engine), eager=True, workers=cores)
-    for item, answer in answers(decoded, engine, engine.lanes):
+    for item, answer in answers(decoded, stacked(engine), engine.lanes):
         if isinstance(answer, ImageError):
             unreadable.append((display_name(item.path), str(answer)))
         else:
             kept.append(item)
             rows.append(answer)
         advance(1)
-    if not kept:
-        raise UsageError(f"{root}: none of its {len(images)} images can be used ({unreadable[0][1]})")
-    return Answered(kept, np.array([index[item.label] for item in kept]), np.stack(rows), unreadable)
+    return kept, np.stack(rows) if rows else np.empty((0, 0), np.float32), unreadable
 
 
 def evaluation(answered: Answered, labels: Sequence[str]) -> Evaluation:

@@ -1,15 +1,17 @@
 """Golden vectors: the images that a file carries, and the answers that it gave when it was written."""
 
+import cmath
 import io
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from msgspec.structs import replace
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from facectl_runtime import image
 from facectl_runtime.engines import Engine
-from facectl_runtime.spec import Golden, GoldenImage, InputSpec
+from facectl_runtime.spec import FaceAlign, Golden, GoldenImage, InputSpec
 
 COUNT = 4
 _FIRST = 150_000  # bytes of the first image: the others need room too
@@ -17,26 +19,42 @@ _SMALL = 96  # shorter side in pixels of all golden images but the first
 _COLOURS = 64  # a palette keeps a photograph's PNG to a third
 
 
-def record(engine: Engine, spec: InputSpec, tolerance: float, pngs: Sequence[bytes]) -> Golden:
-    """Answer `pngs` with the exported file itself, one by one as `verify` will, and keep what it said."""
-    answers = [engine.infer(image.load(png, spec)[None])[0] for png in pngs]
+def record(engine: Engine, spec: InputSpec, tolerance: float, images: Sequence[GoldenImage]) -> Golden:
+    """Answer images with the exported file itself, one by one as `verify` will, and keep what it said."""
+    answers = [engine.infer(pixels(golden, spec)[None])[0] for golden in images]
     return Golden(
         tuple(
-            GoldenImage(png, tuple(round(float(value), 6) for value in answer))
-            for png, answer in zip(pngs, answers, strict=True)
+            replace(golden, expected=tuple(round(float(value), 6) for value in answer))
+            for golden, answer in zip(images, answers, strict=True)
         ),
         tolerance,
     )
 
 
-def patterns(spec: InputSpec) -> list[bytes]:
+def pixels(golden: GoldenImage, spec: InputSpec) -> image.Pixels:
+    """Bring a golden image to the model's input. Raises `ImageError`."""
+    return image.to_input(image.decode(golden.png, spec), spec, golden.landmarks)
+
+
+def patterns(spec: InputSpec) -> list[GoldenImage]:
     """Draw golden images that are nobody else's business; the first is larger than the input and not square."""
     return larger_and_shrunk(list(_drawn(COUNT)), spec)
 
 
-def larger_and_shrunk(pictures: Sequence[Pillow.Image], spec: InputSpec) -> list[bytes]:
-    """Make PNGs of which the first is larger than the input and of another shape, and the others are small."""
-    return [_larger(pictures[0], spec), *(_png(_shrunk(picture)) for picture in pictures[1:])]
+def larger_and_shrunk(pictures: Sequence[Pillow.Image], spec: InputSpec) -> list[GoldenImage]:
+    """Make images, not answered yet, of which the first is larger than the input and not square, the others small."""
+    pngs = [_larger(pictures[0], spec), *(_png(_shrunk(picture)) for picture in pictures[1:])]
+    return [GoldenImage(png, (), _landmarks(png, spec, number)) for number, png in enumerate(pngs)]
+
+
+def _landmarks(png: bytes, spec: InputSpec, number: int) -> tuple[tuple[float, float], ...] | None:
+    """Say where a face would be in a picture: in its middle, turned another way in each; None where none is aligned."""
+    if not isinstance(spec.resize, FaceAlign):
+        return None
+    width, height = Pillow.open(io.BytesIO(png)).size
+    turn = 0.8 * min(width, height) / max(spec.width, spec.height) * cmath.exp(1j * (number - 1) / 4)
+    points = [complex(x - spec.width / 2, y - spec.height / 2) * turn for x, y in spec.resize.landmarks]
+    return tuple((round(point.real + width / 2, 2), round(point.imag + height / 2, 2)) for point in points)
 
 
 def _drawn(count: int) -> Iterator[Pillow.Image]:

@@ -134,10 +134,15 @@ def to_input(image: Image.Image | Pixels, spec: InputSpec, landmarks: npt.ArrayL
     """Bring an RGB picture (or uint8 array, height x width x 3) to the model's size: uint8, height x width x 3.
 
     `landmarks` are for `face_align` alone: five points (x, y) in pixels of `image`, whose left upper corner is (0, 0)
-    and whose first pixel has its centre at (0.5, 0.5). Raises `ImageError`.
+    and whose first pixel has its centre at (0.5, 0.5). Without them, the face that the picture is of is looked for.
+    Raises `ImageError`, also where there is none, and `UsageError` where the detector's weights are not here.
     """
     image = _as_image(image)
     if isinstance(spec.resize, FaceAlign):
+        if landmarks is None:
+            from facectl_runtime.faces.crop import portrayed
+
+            landmarks = portrayed(image).landmarks
         return _align_face(image, spec.width, spec.height, spec.resize, landmarks)
     box, size = _region(image.size, spec)
     image = _scale(image, box, size)
@@ -368,12 +373,8 @@ def _scale(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
     return image.resize(size, Image.Resampling.BILINEAR, (0, upper, size[0], lower))
 
 
-def _align_face(
-    image: Image.Image, width: int, height: int, resize: FaceAlign, landmarks: npt.ArrayLike | None
-) -> Pixels:
+def _align_face(image: Image.Image, width: int, height: int, resize: FaceAlign, landmarks: npt.ArrayLike) -> Pixels:
     """Turn, scale and shift a face by the similarity that brings its landmarks nearest to the model's."""
-    if landmarks is None:
-        raise ImageError("this model wants a face aligned by five landmarks; none were given: detect the face first")
     points = np.asarray(landmarks, dtype=np.float64)
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise ImageError(f"face landmarks are {points.tolist()}; five finite (x, y) are needed")

@@ -10,10 +10,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.classifier import Answered, Row, answered, batch_of, decoding, loader, read_spec
+from facectl_runtime.classifier import Answered, Row, answered, batch_of, decoding, read_spec, whole
 from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError, reason
 from facectl_runtime.pipeline import Ahead, Decoded, decode_ahead
 from facectl_runtime.sources import TIMEOUT, Source, display_name, open_sources
@@ -63,7 +64,8 @@ class Model:
         """
         sources = [_source(number, one) for number, one in enumerate(_several(images))]
         rows, lanes = [], self._engine.lanes if len(sources) > 1 else 1
-        for _, row in answered(self._decoded(sources), self._engine, self.spec, _counted(topk), lanes):
+        reading = whole(self.spec, _counted(topk))
+        for _, row in answered(self._decoded(sources, reading.load), self._engine, reading, lanes):
             if row.error is not None:
                 raise ImageError(f"{row.source}: {row.error}")
             rows.append(row)
@@ -115,12 +117,14 @@ class Model:
     def _answers(self, sources: Iterable[Source], topk: int, *, live: bool) -> Iterator[Answered]:
         """Answer sources, of which none is looked at before the first answer is asked for."""
         engine = self._engine
-        decoded = decoding(sources, self.spec.input, self._device, lambda: batch_of(engine), live=live)
-        yield from answered(decoded, engine, self.spec, topk, 1 if live else engine.lanes)
+        reading = whole(self.spec, topk)
+        decoded = decoding(sources, reading.load, self._device, lambda: batch_of(engine), live=live)
+        yield from answered(decoded, engine, reading, 1 if live else engine.lanes)
 
-    def _decoded(self, sources: list[Source]) -> Iterable[list[Decoded[Source]]]:
+    def _decoded(
+        self, sources: list[Source], load: Callable[[Source], Pixels]
+    ) -> Iterable[list[Decoded[Source, Pixels]]]:
         """Decode what was given: one in this thread, several on every core."""
-        load = loader(self.spec.input)
         if len(sources) > 1:
             return decode_ahead(sources, load, batch_of(self._engine), eager=False, workers=self._device.cores)
         try:

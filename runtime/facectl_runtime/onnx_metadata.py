@@ -60,10 +60,18 @@ def weights(path: Path) -> dict[str, int]:
 
 
 def write_spec(path: Path, copy: Path, spec: ModelSpec) -> None:
-    """Write a copy of an ONNX file that has no spec with `spec` and the digest of its graph. Raises `ModelError`."""
+    """Write a copy of an ONNX file with `spec`, in the place of one that is there, and the digest of its graph.
+
+    Raises `ModelError`.
+    """
     if "elsewhere" in weights(path):
         raise ModelError(f"{path}: some of its weights lie in files beside it; save it as one file first")
     signed = replace(spec, graph_sha256=graph_digest(path))
-    copy.write_bytes(path.read_bytes())
-    with copy.open("ab") as file:  # a repeated field may stand anywhere in a message, as behind all others
+    with opened(path, _KIND) as data, copy.open("wb") as file:
+        begun = 0
+        for number, start, end in fields(data, 0, len(data)):
+            if number != _METADATA_PROPS or text_entry(data, start, end)[0] != SPEC_KEY:
+                file.write(data[begun:end])
+            begun = end
+        # A repeated field may stand anywhere in a message, as behind all others.
         file.write(added_entry(_METADATA_PROPS, SPEC_KEY, encode(signed)))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 
 from facectl_runtime.errors import one_line
-from facectl_runtime.spec import UNKNOWN, ModelSpec
+from facectl_runtime.spec import UNKNOWN
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Answered, Row
+    from facectl_runtime.classifier import Answered, FaceAnswer, Match, Ranked, Row
     from facectl_runtime.engines import Engine
     from facectl_runtime.video.live import Live
 
@@ -18,12 +18,17 @@ class About(msgspec.Struct, frozen=True):
     """What every result says of where it comes from."""
 
     model: str
-    spec: ModelSpec
+    labels: Sequence[str]
+    """What an answer may be, beside `unknown`."""
     engine: "Engine"
     device_requested: str
     topk: int
     streams: "Sequence[Live]" = ()
     """The live sources that are answered."""
+    measure: str = "probability"
+    """What an answer is by: `probability` or `similarity`."""
+    faces: bool = False
+    """Whether faces are answered, and not whole pictures."""
 
     def fields(self) -> dict[str, str]:
         """Give the fields that every JSON and CSV result carries."""
@@ -36,18 +41,36 @@ class About(msgspec.Struct, frozen=True):
 
 
 def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
-    """Write a line an image: the likeliest labels with their probabilities, then the source."""
-    width = max(map(len, (*about.spec.labels, UNKNOWN)))
+    """Write a line an image, or a face: the likeliest labels with their probabilities, then the source."""
+    width = max(map(len, (*about.labels, UNKNOWN)))
     for row in rows:
         if row.error is not None:
-            line = f"error    {_where(row)}: {one_line(row.error)}"
+            lines = [f"error    {_where(row)}: {one_line(row.error)}"]
+        elif row.faces is None:
+            lines = [f"{_cells(row.label, row.top, width)}  {_where(row)}"]
         else:
-            first = row.top[0]
-            cells = [f"{first.probability:7.1%}  {row.label:<{width}}"]
-            cells += [f"{other.probability:7.1%}  {other.label:<{width}}" for other in row.top[1:]]
-            line = "  ".join([*cells, _where(row)])
-        out.write(line + "\n")
+            lines = [f"{_cells(face.label, face.top, width)}  {_where(row)}  {_spot(face)}" for face in row.faces]
+        for line in lines or [f"no face  {_where(row)}"]:
+            out.write(line + "\n")
         out.flush()
+
+
+def _cells(label: str | None, top: "Sequence[Ranked | Match]", width: int) -> str:
+    """Write the likeliest labels, each after its probability or similarity; `label` may be `unknown`."""
+    names = [label or "", *(other.label for other in top[1:])]
+    cells = [f"{_measured(one)}  {name:<{width}}" for one, name in zip(top, names, strict=False)]
+    return "  ".join(cells or [f"{'':7}  {label:<{width}}"])
+
+
+def _measured(one: "Ranked | Match") -> str:
+    similarity = getattr(one, "similarity", None)
+    return f"{one.probability:7.1%}" if similarity is None else f"{similarity:7.3f}"  # type: ignore[union-attr]
+
+
+def _spot(face: "FaceAnswer") -> str:
+    """Say where a face is: the left upper corner of its box, and how large it is."""
+    left, upper, right, lower = face.box
+    return f"{right - left} × {lower - upper} at {left}, {upper}"
 
 
 def _where(row: "Row") -> str:
@@ -87,19 +110,27 @@ def write_jsonl(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
 
 
 def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
-    """Write a header and a line an image; the k-th likeliest label is in `label_k`, from 2 on."""
+    """Write a header and a line an image, or a face; the k-th likeliest label is in `label_k`, from 2 on."""
     import csv
 
+    from facectl_runtime.classifier import FaceAnswer
+
     common = about.fields()
-    most = min(about.topk, len(about.spec.labels))
-    k_columns = [f"{kind}_{k}" for k in range(2, most + 1) for kind in ("label", "probability")]
+    most = min(about.topk, len(about.labels))
+    k_columns = [f"{kind}_{k}" for k in range(2, most + 1) for kind in ("label", about.measure)]
+    face_columns = ["left", "upper", "right", "lower", "score"] if about.faces else []
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["source", "frame", "time", "at", "label", "probability", *k_columns, "age", "error", *common])
+    first = ["source", "frame", "time", "at", *face_columns, "label", about.measure]
+    writer.writerow([*first, *k_columns, "age", "error", *common])
     for row in rows:
-        others: list[Any] = [value for ranked in row.top[1:] for value in (ranked.label, ranked.probability)]
-        others += [""] * (len(k_columns) - len(others))
-        where = [row.source, row.frame, row.time, row.at]
-        writer.writerow([*where, row.label, row.probability, *others, row.age, row.error, *common.values()])
+        # A picture without a face has a line too, and so has one that could not be read.
+        for one in row.faces or [row]:
+            face = [*one.box, one.score] if isinstance(one, FaceAnswer) else [""] * len(face_columns)
+            others: list[Any] = [value for ranked in one.top[1:] for value in msgspec.structs.astuple(ranked)]
+            others += [""] * (len(k_columns) - len(others))
+            where = [row.source, row.frame, row.time, row.at]
+            named = [one.label, getattr(one, about.measure, None)]
+            writer.writerow([*where, *face, *named, *others, row.age, row.error, *common.values()])
         out.flush()
 
 
@@ -112,13 +143,13 @@ FORMATS: dict[str, Callable[["Iterable[Row]", About, TextIO], None]] = {
 
 
 def changes(answered: "Iterable[Answered]") -> "Iterator[Answered]":
-    """Pass on each error, and each answer whose label is not that of the answer before it from the same source."""
-    labels: dict[str, str | None] = {}
+    """Pass on each error, and each answer whose label, or labels, are not those of the one before it of that source."""
+    labels: dict[str, list[str]] = {}
     for source, row in answered:
-        if row.error is not None or labels.get(row.source) != row.label:
+        if row.error is not None or labels.get(row.source) != sorted(row.labels):
             yield source, row
         if row.error is None:
-            labels[row.source] = row.label
+            labels[row.source] = sorted(row.labels)
 
 
 def columns(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:

@@ -20,9 +20,10 @@ from facectl_runtime.errors import ImageError
 _LOOK = 0.5  # seconds until a waiting thread looks whether a signal has come
 _UNWANTED = ImageError("was not looked at any more")  # never seen: nobody asks for what was begun
 T = TypeVar("T")
+Value = TypeVar("Value")
 Result = TypeVar("Result")
-Decoded = tuple[T, Pixels | ImageError]
-_Started = tuple[T, "Future[Pixels | ImageError]"]
+Decoded = tuple[T, Value | ImageError]
+_Started = tuple[T, "Future[Value | ImageError]"]
 
 
 class Ahead(Generic[T]):
@@ -112,20 +113,20 @@ def _submitted(
 
 def decode_ahead(
     items: Iterable[T],
-    load: Callable[[T], Pixels],
+    load: Callable[[T], Value],
     batch: int | Callable[[], int],
     *,
     eager: bool,
     workers: int | None = None,
     room: int | None = None,
-) -> Generator[list[Decoded[T]], None, None]:
+) -> Generator[list[Decoded[T, Value]], None, None]:
     """Load items in `workers` threads (one a core), and give them in order in lists of up to `batch`.
 
     `batch` may be a function, which is asked when the first list is, and then `room` has to be given, which grows with
     what it says.
     `eager` gives what is ready rather than wait for a list to fill: the lists' lengths then depend on timing. The first
     items start to load when this is called, so that an engine can be opened meanwhile; `close` ends it early. An
-    `ImageError` of `load` takes the place of its pixels. At most `room` items (batch + 2 × workers) are held at a
+    `ImageError` of `load` takes the place of what it gives. At most `room` items (batch + 2 × workers) are held at a
     time, each until the list after its own is asked for; `items` may be as slow as it likes.
     """
     workers = workers or usable_cores()
@@ -135,7 +136,7 @@ def decode_ahead(
 
     ended = False
 
-    def attempt(item: T) -> Pixels | ImageError:
+    def attempt(item: T) -> Value | ImageError:
         try:
             return _UNWANTED if ended else load(item)
         except ImageError as error:
@@ -143,7 +144,7 @@ def decode_ahead(
 
     started = Ahead(_submitted(items, attempt, workers, "decode"), room)
 
-    def drain() -> Generator[list[Decoded[T]], None, None]:
+    def drain() -> Generator[list[Decoded[T, Value]], None, None]:
         nonlocal ended
         try:
             yield []  # taken below: a generator that never began would not run its `finally`
@@ -162,8 +163,8 @@ def decode_ahead(
     return batches
 
 
-def _batches(started: "Ahead[_Started[T]]", batch: int, eager: bool) -> Iterator[list[Decoded[T]]]:
-    ready: list[Decoded[T]] = []
+def _batches(started: "Ahead[_Started[T, Value]]", batch: int, eager: bool) -> Iterator[list[Decoded[T, Value]]]:
+    ready: list[Decoded[T, Value]] = []
     for item, future in started:
         if ready and eager and not future.done():
             yield ready
@@ -177,17 +178,18 @@ def _batches(started: "Ahead[_Started[T]]", batch: int, eager: bool) -> Iterator
 
 
 def answers(
-    decoded: Iterable[list[Decoded[T]]], engine: Engine, lanes: int = 1
-) -> Iterator[tuple[T, Answers | ImageError]]:
-    """Answer decoded batches: each item with its float32 row of answers, or with the error that took its place.
+    decoded: Iterable[list[Decoded[T, Value]]], infer: Callable[[list[Value]], Iterable[Result]], lanes: int = 1
+) -> Iterator[tuple[T, Result | ImageError]]:
+    """Answer decoded batches: each item with what `infer` gives for it, or with the error that took its place.
 
-    With several `lanes`, so many batches are answered at the same time, and one more is asked for meanwhile.
+    `infer` takes what was decoded, one or more. With several `lanes`, so many batches are answered at the same time,
+    and one more is asked for meanwhile.
     """
     if lanes == 1:
         for batch in decoded:
-            yield from _answered(batch, engine)
+            yield from _answered(batch, infer)
         return
-    started = Ahead(_submitted(decoded, lambda batch: _answered(batch, engine), lanes, "infer"), lanes + 1)
+    started = Ahead(_submitted(decoded, lambda batch: _answered(batch, infer), lanes, "infer"), lanes + 1)
     try:
         for _, future in started:
             yield from future.result()
@@ -196,7 +198,14 @@ def answers(
         started.close()
 
 
-def _answered(batch: list[Decoded[T]], engine: Engine) -> list[tuple[T, Answers | ImageError]]:
-    pixels = [value for _, value in batch if not isinstance(value, ImageError)]
-    rows = iter(engine.infer(np.stack(pixels)) if pixels else ())
-    return [(item, value if isinstance(value, ImageError) else next(rows)) for item, value in batch]
+def stacked(engine: Engine) -> Callable[[list[Pixels]], Answers]:
+    """Give a function that answers pictures, uint8 height × width × 3 each: float32, N × output size."""
+    return lambda pixels: engine.infer(np.stack(pixels))
+
+
+def _answered(
+    batch: list[Decoded[T, Value]], infer: Callable[[list[Value]], Iterable[Result]]
+) -> list[tuple[T, Result | ImageError]]:
+    values = [value for _, value in batch if not isinstance(value, ImageError)]
+    results = iter(infer(values) if values else ())
+    return [(item, value if isinstance(value, ImageError) else next(results)) for item, value in batch]

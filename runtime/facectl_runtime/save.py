@@ -74,7 +74,7 @@ class Store:
             if label not in (*known, UNKNOWN):
                 hint = did_you_mean(label, (*known, UNKNOWN))
                 raise UsageError(
-                    f"--save-label {label!r}: the model has no such label{hint}; facectl inspect lists them"
+                    f"--save-label {label!r}: no answer has this label{hint}; facectl inspect MODEL, or faces list, shows them"
                 )
         self._labels = {label: folder_name(label) for label in labels or (*known, UNKNOWN)}
         self._folder, self._most, self._most_bytes, self._say = folder, most, most_bytes, say
@@ -94,13 +94,16 @@ class Store:
             raise unwritable(f"--save {folder}", error) from error
 
     def keep(self, source: Source, row: Row) -> None:
-        """Write the picture of an answer, where its label is to be kept and it can still be read.
+        """Write the picture of an answer, where a label of it is to be kept and it can still be read.
 
         Where the folder cannot be written, that is said once, and tried again later.
         """
-        folder = self._labels.get(row.label or "")
-        if folder is None or self._is_inside(source):
-            return
+        folders = dict.fromkeys(self._labels[label] for label in row.labels if label in self._labels)
+        if folders and not self._is_inside(source):
+            for folder in folders:
+                self._keep(folder, source, row)
+
+    def _keep(self, folder: str, source: Source, row: Row) -> None:
         if self._failed_at is not None and monotonic() - self._failed_at < _RETRY:
             self.lost += 1
             return

@@ -110,7 +110,8 @@ class Threshold(_Part, frozen=True):
     """Below `value` the answer is "unknown"; the rates were measured for this very file."""
 
     value: Annotated[float, Meta(ge=-1, le=1)]
-    score: Literal["max_probability", "cosine"]
+    score: Literal["max_probability", "margin", "negative_entropy", "cosine"]
+    """What has to reach it: of an embedding the cosine, of a classifier a score of its probabilities."""
     false_accept_rate: Fraction
     false_accept_count: Annotated[int, Meta(ge=1)]
     """Strangers, or pairs of different people, that the false-accept rate was measured on."""
@@ -133,12 +134,14 @@ class Metrics(_Part, frozen=True):
             raise ValueError(f"accuracy {self.accuracy} lies outside its interval {low} to {high}")
 
 
-class GoldenImage(_Part, frozen=True):
+class GoldenImage(_Part, frozen=True, omit_defaults=True):
     """One picture to replay, and the answer that this file gave when it was exported."""
 
     png: bytes
     """A PNG file (base64 in JSON)."""
     expected: tuple[float, ...]
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    """Of `face_align` alone: the five points that it is aligned by, in pixels of the picture. No such key elsewhere."""
 
 
 class Golden(_Part, frozen=True):
@@ -207,7 +210,10 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
             raise ValueError("an adapter belongs to a model whose task is classify, and to no other")
         if self.adapter is None and self.provenance.data_fingerprint is None:
             raise ValueError("provenance has no data_fingerprint, which only a model with an adapter may lack")
+        aligned = isinstance(self.input.resize, FaceAlign)
         for number, image in enumerate(self.golden.images if self.golden else ()):
+            if aligned != (image.landmarks is not None and len(image.landmarks) == 5):
+                raise ValueError(f"golden image {number}: five landmarks belong to face_align, and to no other resize")
             if len(image.expected) != self.output.size:
                 raise ValueError(
                     f"golden image {number} expects {len(image.expected)} values; the output has {self.output.size}"
@@ -216,12 +222,13 @@ class ModelSpec(_Part, frozen=True, kw_only=True):
                 raise ValueError(f"golden image {number} expects a value that is not finite")
 
     def _check_task(self) -> None:
-        kind, score = ("probabilities", "max_probability") if self.task == "classify" else ("embedding", "cosine")
+        kind = "probabilities" if self.task == "classify" else "embedding"
         if self.output.kind != kind:
             raise ValueError(f"a model whose task is {self.task} gives {kind}, not {self.output.kind}")
-        if self.threshold and self.threshold.score != score:
+        if self.threshold and (self.threshold.score == "cosine") != (self.task == "embed"):
+            wanted = "cosine" if self.task == "embed" else "its probabilities"
             raise ValueError(
-                f"a model whose task is {self.task} has a threshold on {score}, not {self.threshold.score}"
+                f"a model whose task is {self.task} has a threshold on {wanted}, not {self.threshold.score}"
             )
         if (self.task == "embed") != (self.embedding_id is not None):
             raise ValueError("embedding_id belongs to a model whose task is embed, and to no other")

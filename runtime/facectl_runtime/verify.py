@@ -9,6 +9,7 @@ from facectl_runtime import image
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, format_of
 from facectl_runtime.errors import ImageError, ModelError
+from facectl_runtime.golden import pixels
 from facectl_runtime.spec import Golden, InputSpec
 
 
@@ -52,6 +53,6 @@ def replay(model: Path, device: Device, engine: str = AUTO) -> Replay:
 
 def _pixels(model: Path, golden: Golden, spec: InputSpec) -> list[image.Pixels]:
     try:
-        return [image.load(item.png, spec) for item in golden.images]
+        return [pixels(item, spec) for item in golden.images]
     except ImageError as error:
         raise ModelError(f"{model}: a golden image in it cannot be replayed: {error}; export it again") from error

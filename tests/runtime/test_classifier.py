@@ -5,7 +5,7 @@ import threading
 import msgspec
 import pytest
 
-from facectl_runtime.classifier import classify, read_spec
+from facectl_runtime.classifier import classify, read_spec, whole
 from facectl_runtime.devices import Device
 from facectl_runtime.errors import ModelError
 from facectl_runtime.sources import Source, expand
@@ -14,7 +14,8 @@ from facectl_runtime.spec import CenterCrop, InputSpec, Threshold
 
 def rows(model, sources, topk=1):
     found = []
-    _, answered = classify(model, read_spec(model), Device("cpu"), sources, topk)
+    spec = read_spec(model)
+    _, answered = classify(model, spec, Device("cpu"), sources, whole(spec, topk))
     for _, row in answered:
         found.append(row)
         answered.done()
@@ -97,7 +98,8 @@ def test_a_row_comes_before_a_slow_source_gives_the_next(model, colours):
         assert answered.wait(10), "the first row waits for the second source"
         yield from named(colours, "blue")
 
-    _, found = classify(model, read_spec(model), Device("cpu"), slow(), 1)
+    spec = read_spec(model)
+    _, found = classify(model, spec, Device("cpu"), slow(), whole(spec, 1))
     assert next(found)[1].label == "red"
     answered.set()
     assert [row.label for _, row in found] == ["blue"]

@@ -47,7 +47,7 @@ FRAMES = [
 
 @pytest.fixture
 def about(colours):
-    return About("zoo, 1.onnx", colours.spec(), Engine("test 1", "cpu", lambda _: None), "auto", 2)
+    return About("zoo, 1.onnx", colours.spec().labels, Engine("test 1", "cpu", lambda _: None), "auto", 2)
 
 
 def written(kind, rows, about):
@@ -172,7 +172,7 @@ def test_changes_passes_on_what_is_new_of_each_source_and_every_error():
 
 
 def test_csv_has_no_more_columns_than_the_model_has_labels(about):
-    many = About(about.model, about.spec, about.engine, "auto", 10**9)
+    many = About(about.model, about.labels, about.engine, "auto", 10**9)
     top = [("red", 0.5), ("green", 0.3), ("blue", 0.2)]
     header, row = csv.reader(io.StringIO(written("csv", [answer("a.png", *top)], many)))
     ranked = ["label", "probability", "label_2", "probability_2", "label_3", "probability_3"]

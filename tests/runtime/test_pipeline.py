@@ -12,7 +12,7 @@ import pytest
 from facectl_runtime import pipeline
 from facectl_runtime.engines.base import Engine
 from facectl_runtime.errors import ImageError
-from facectl_runtime.pipeline import Ahead, answers, decode_ahead
+from facectl_runtime.pipeline import Ahead, answers, decode_ahead, stacked
 
 CORES = 2
 LONG = 20  # seconds: how long a test waits for what must happen; never reached where it does
@@ -59,7 +59,7 @@ def test_lists_are_full_but_the_last():
 
 def test_nothing_gives_nothing():
     assert list(decode_ahead([], pixels, batch=4, eager=True)) == []
-    assert list(answers([], engine())) == []
+    assert list(answers([], stacked(engine()))) == []
 
 
 def test_eager_gives_what_is_ready_and_waits_for_no_more():
@@ -121,7 +121,7 @@ def test_an_image_error_takes_the_place_of_its_pixels():
         calls.append(len(batch))
         return batch[:, 0, 0, :1].astype(np.float32)
 
-    rows = list(answers(decode_ahead(range(6), load, batch=3, eager=False), engine(infer)))
+    rows = list(answers(decode_ahead(range(6), load, batch=3, eager=False), stacked(engine(infer))))
     assert [item for item, _ in rows] == list(range(6))
     assert [str(row) if isinstance(row, ImageError) else float(row[0]) for _, row in rows] == [
         0, "number 1", 2, 3, "number 4", 5
@@ -136,7 +136,7 @@ def test_a_list_of_errors_alone_asks_nothing_of_the_engine():
     def infer(_):
         pytest.fail("asked to answer nothing")
 
-    rows = list(answers(decode_ahead("ab", load, batch=2, eager=False), engine(infer)))
+    rows = list(answers(decode_ahead("ab", load, batch=2, eager=False), stacked(engine(infer))))
     assert [(item, str(row)) for item, row in rows] == [("a", "a"), ("b", "b")]
 
 
@@ -201,7 +201,7 @@ def test_decode_and_inference_overlap():
         assert decoding.wait(LONG)
         return batch[:, 0, 0, :1].astype(np.float32)
 
-    rows = answers(decode_ahead(range(3), load, batch=1, eager=True), engine(infer))
+    rows = answers(decode_ahead(range(3), load, batch=1, eager=True), stacked(engine(infer)))
     assert [float(row[0]) for _, row in rows] == [0, 1, 2]
 
 
@@ -298,7 +298,9 @@ def test_lanes_answer_at_the_same_time_and_in_order():
         return batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
 
     lists = decode_ahead(range(8), pixels, batch=2, eager=False)
-    assert [(item, int(answer[0])) for item, answer in answers(lists, engine(infer), 2)] == [(n, n) for n in range(8)]
+    assert [(item, int(answer[0])) for item, answer in answers(lists, stacked(engine(infer)), 2)] == [
+        (n, n) for n in range(8)
+    ]
 
 
 def test_lanes_ask_for_no_more_than_they_have_room_for():
@@ -313,7 +315,7 @@ def test_lanes_ask_for_no_more_than_they_have_room_for():
         assert go_on.wait(LONG)
         return batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None]
 
-    found = answers(lists(), engine(infer), 2)
+    found = answers(lists(), stacked(engine(infer)), 2)
     threading.Timer(0.2, go_on.set).start()
     next(found)
     assert len(asked) <= 3
@@ -325,7 +327,7 @@ def test_an_error_of_a_lane_is_raised_and_ends_the_others():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        list(answers(decode_ahead(range(100), pixels, batch=2, eager=False), engine(infer), 2))
+        list(answers(decode_ahead(range(100), pixels, batch=2, eager=False), stacked(engine(infer)), 2))
     for thread in [thread for thread in threading.enumerate() if thread.name.startswith("infer")]:
         thread.join(LONG)
         assert not thread.is_alive()

@@ -214,7 +214,7 @@ def test_chosen_labels_alone(store, tmp_path):
 
 
 def test_a_label_that_the_model_has_not_is_refused(store, tmp_path):
-    with pytest.raises(UsageError, match=r"--save-label 'grene': the model has no such label; did you mean 'green'\?"):
+    with pytest.raises(UsageError, match=r"--save-label 'grene': no answer has this label; did you mean 'green'\?"):
         store("red", "grene")
     assert not (tmp_path / "kept").exists()
 

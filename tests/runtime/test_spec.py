@@ -112,8 +112,11 @@ def test_what_is_written_is_read_back(spec):
     "resize", [Squash(), CenterCrop(1.0), Letterbox((114, 114, 114)), FaceAlign(((0.5, -3.0),) * 5)]
 )
 def test_every_resize_is_read_back(resize):
-    spec = msgspec.structs.replace(CLASSIFIER, input=InputSpec(1, 4096, resize))
-    assert decode(encode(spec), "zoo.onnx").input == spec.input
+    points = ((1.0, 2.5),) * 5 if isinstance(resize, FaceAlign) else None
+    golden = Golden((GoldenImage(b"\x89PNG", (0.1, 0.2, 0.7), points),), 0.01)
+    spec = msgspec.structs.replace(CLASSIFIER, input=InputSpec(1, 4096, resize), golden=golden)
+    assert ('"landmarks":[[1.0,2.5]' in encode(spec)) == bool(points)
+    assert decode(encode(spec), "zoo.onnx") == spec
 
 
 WRONG = [
@@ -140,7 +143,7 @@ WRONG = [
     *(("provenance.created", value) for value in ("", "2026-01-02", "2026-01-02T03:04:05", "2026-01-02T03:04:05Z\n")),
     ("embedding_id", "only/embedders"),
     *(("threshold.value", value) for value in (1.1, -1.1, None)),
-    *(("threshold.score", value) for value in ("cosine", "margin")),
+    *(("threshold.score", value) for value in ("cosine", "energy", None)),
     *((f"threshold.{key}_rate", value) for key in ("false_accept", "false_reject") for value in (-0.1, 1.1)),
     *((f"threshold.{key}_count", value) for key in ("false_accept", "false_reject") for value in (0, 1.5)),
     *(("metrics.accuracy", value) for value in (1.1, -0.1, 0.5)),
@@ -164,7 +167,7 @@ def test_a_wrong_value_is_refused(path, value):
         ("labels", ["a"]),
         ("embedding_id", None),
         ("embedding_id", ""),
-        ("threshold.score", "max_probability"),
+        *(("threshold.score", value) for value in ("max_probability", "margin", "negative_entropy")),
         ("output.kind", "probabilities"),
         ("input.resize.landmarks", [[0, 0]] * 6),
     ],
@@ -387,8 +390,12 @@ def specs(draw):
     embed = draw(st.booleans())
     labels = () if embed else tuple(draw(st.lists(words, min_size=2, max_size=5, unique=True)))
     size = draw(st.integers(1, 9)) if embed else len(labels)
-    image = st.builds(GoldenImage, st.binary(max_size=50), st.lists(floats, min_size=size, max_size=size).map(tuple))
-    score = "cosine" if embed else "max_probability"
+    resize = draw(resizes)
+    points = st.lists(st.tuples(floats, floats), min_size=5, max_size=5).map(tuple)
+    answer = st.lists(floats, min_size=size, max_size=size).map(tuple)
+    aligned = points if isinstance(resize, FaceAlign) else st.none()
+    image = st.builds(GoldenImage, st.binary(max_size=50), answer, aligned)
+    score = "cosine" if embed else draw(st.sampled_from(["max_probability", "margin", "negative_entropy"]))
     accuracy, low, high = draw(fractions), draw(fractions), draw(fractions)
     metrics = Metrics(accuracy, draw(counts), (min(low, accuracy), max(high, accuracy)))
     threshold = st.builds(Threshold, st.floats(-1, 1), st.just(score), fractions, counts, fractions, counts)
@@ -398,7 +405,7 @@ def specs(draw):
         task="embed" if embed else "classify",
         precision=draw(st.sampled_from(["fp32", "fp16", "int8"])),
         labels=labels,
-        input=InputSpec(draw(st.integers(1, 4096)), draw(st.integers(1, 4096)), draw(resizes)),
+        input=InputSpec(draw(st.integers(1, 4096)), draw(st.integers(1, 4096)), resize),
         output=OutputSpec("embedding" if embed else "probabilities", size),
         provenance=draw(origins),
         embedding_id=draw(words) if embed else None,

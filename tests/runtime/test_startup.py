@@ -3,7 +3,10 @@
 import json
 import sys
 
+import numpy as np
 import pytest
+
+from facectl_runtime.faces.gallery import Gallery
 
 HEAVY = {
     "tensorflow",
@@ -16,6 +19,15 @@ HEAVY = {
     "sklearn",
     "matplotlib",
     "PIL.ImageCms",
+}
+OF_FACES = {
+    "sqlite3",
+    "facectl_runtime.cli.faces",
+    "facectl_runtime.draw",
+    "facectl_runtime.evaluate",
+    "facectl_runtime.faces",
+    "facectl_runtime.threshold",
+    "facectl_runtime.known_scores",
 }
 ABOVE = {"facectl_trainer", "facectl_export"}
 # The process ends by os._exit, so what was imported is told as the command returns.
@@ -43,7 +55,7 @@ def imported(spawn):
 def test_predict_on_one_file_imports_what_its_answer_needs(imported, model, paint):
     modules = imported("predict", model, paint("a.png"))
     assert {"numpy", "onnxruntime", "PIL"} <= modules
-    assert not modules & (HEAVY | ABOVE)
+    assert not modules & (HEAVY | ABOVE | OF_FACES)
 
 
 @pytest.mark.parametrize("command", ["verify", "inspect"])
@@ -59,7 +71,26 @@ def test_evaluate_imports_no_more(imported, model, classes):
     assert not imported("evaluate", model, "--data", classes) & (HEAVY | ABOVE)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], ["predict", "--help"], ["evaluate", "--help"]])
+def test_a_list_of_people_is_read_without_an_engine(imported, tmp_path):
+    with Gallery.open(tmp_path / "a.gallery", "m", 2, write=True) as gallery:
+        gallery.add("Anna", np.array([0, 1], np.float32), "a.jpg", "0" * 64)
+    modules = imported("faces", "list", tmp_path / "a.gallery")
+    assert "sqlite3" in modules
+    assert not modules & (HEAVY | ABOVE | {"onnxruntime", "PIL", "facectl_runtime.image"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["--version"],
+        ["predict", "--help"],
+        ["evaluate", "--help"],
+        ["faces", "--help"],
+        ["faces", "identify", "--help"],
+        ["faces", "calibrate", "--help"],
+    ],
+)
 def test_help_imports_nothing_that_computes(imported, words):
     assert not imported(*words) & (HEAVY | {"numpy", "onnxruntime", "PIL"})
 

@@ -1,5 +1,6 @@
 """Core ML packages as an engine for runtime: by Core ML itself on a Mac, by their program on ONNX Runtime elsewhere."""
 
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from facectl_runtime.devices import Device
 from facectl_runtime.engines.base import Engine, Format
 from facectl_runtime.engines.coreml import CORE_ML, DECLARED_TYPES, REFERENCE, read_spec
 from facectl_runtime.engines.onnx import open_session
+from facectl_runtime.files import exchange, scratch_beside
 from facectl_runtime.spec import ModelSpec
 
 
@@ -28,6 +30,18 @@ def open_reference(path: Path, spec: ModelSpec, device: Device, declared_types: 
     return replace(engine, name=f"{REFERENCE}{how} ({engine.name})")
 
 
+def sign(path: Path, spec: ModelSpec) -> None:
+    """Put another spec into a package: it is there as it was, or whole. Raises `MissingExtraError`."""
+    from facectl_export.formats.coreml import require_packages, write_spec
+
+    require_packages()
+    with scratch_beside(path) as scratch:
+        new = scratch / path.name
+        shutil.copytree(path, new)
+        write_spec(new, spec)
+        exchange(new, path)
+
+
 def _open_best(path: Path, spec: ModelSpec, device: Device) -> Engine:
     return (open_core_ml if is_there() else open_reference)(path, spec, device)
 
@@ -37,4 +51,5 @@ FORMAT = Format(
     _open_best,
     graph_digest,
     {CORE_ML: open_core_ml, REFERENCE: open_reference, DECLARED_TYPES: partial(open_reference, declared_types=True)},
+    sign=sign,
 )

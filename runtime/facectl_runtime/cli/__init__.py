@@ -23,8 +23,8 @@ from facectl_runtime.handed_in import EntryPoint, entry_points
 
 INTERRUPTED = 130
 _GARBAGE = 20_000  # new objects until old ones are looked for: modules leave none, and the default of 700 costs 10 ms
-OWN = ("predict", "evaluate", "verify", "benchmark", "inspect", "doctor")
-# None of its own commands multiplies matrices by numpy, whose threads would spin while the engine starts.
+OWN = ("predict", "evaluate", "verify", "benchmark", "inspect", "faces", "doctor")
+# Its own commands multiply hardly any matrices by numpy, whose threads would spin while the engine starts.
 _ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "1")
 
 

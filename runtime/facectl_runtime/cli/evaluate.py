@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,8 @@ from facectl_runtime.cli.options import (
 from facectl_runtime.errors import ImageError, counted, left_out_line
 
 if TYPE_CHECKING:
+    from facectl_runtime.devices import Device
+    from facectl_runtime.engines import Engine
     from facectl_runtime.evaluate import Evaluation
 
 
@@ -31,6 +33,13 @@ def evaluate(
     part: Annotated[
         str | None, typer.Option(metavar="train|val|test", help="Which part of a split. [default: test]")
     ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of an embedding: pairs below --data, as in LFW's pairs.txt.")
+    ] = None,
+    triplets: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="Of an embedding: triplets, as of `facectl data triplets`.")
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Of the loss of --triplets.")] = 0.2,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     engine: EngineOption = "auto",
@@ -38,25 +47,29 @@ def evaluate(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> int:
-    """Measure accuracy on labelled images.
+    """Measure accuracy on labelled images, or how well an embedding tells people apart.
 
     With its 95 % interval, precision and recall per class, and the confusion matrix. A run folder is measured on the
     test part of its own split; --data says where those photographs lie now. What has changed since a split was made is
     left out. Images that a model was trained on flatter it: give an exported file --split RUN/split.json, or
     photographs of another day.
     """
-    import msgspec
-
-    from facectl_runtime.classifier import read_spec
     from facectl_runtime.devices import parse_device
     from facectl_runtime.engines import format_of
+    from facectl_runtime.errors import UsageError
     from facectl_runtime.evaluate import answer_labelled, evaluation
     from facectl_runtime.labelled import choose_images, learnt, own_split
     from facectl_runtime.progress import progress
-    from facectl_runtime.sources import display_name
 
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
-    spec = read_spec(model)
+    spec = format_of(model).read_spec(model)
+    if spec.task == "embed":
+        from facectl_runtime.cli.evaluate_embedding import evaluate_embedding
+
+        return evaluate_embedding(model, data, split, part, pairs, triplets, margin, asked, by, json, quiet)
+    if pairs or triplets:
+        option = "--pairs" if pairs else "--triplets"
+        raise UsageError(f"{option} is of an embedding, and {model} is a classifier; leave it out")
     chosen = choose_images(data, split or own_split(model, data), part)
     if split and (known := learnt(model, chosen)):
         n = counted(len(chosen.images), "image")
@@ -72,16 +85,25 @@ def evaluate(
     if not quiet:
         print(f"{chosen.what}; {opened.name} on {opened.device} (asked for: {asked})", file=sys.stderr)
     if json:
-        about = {
-            "model": display_name(model),
-            "engine": opened.name,
-            "device": opened.device,
-            "device_requested": str(asked),
-        }
-        typer.echo(msgspec.json.encode({**about, **msgspec.to_builtins(result)}).decode())
+        typer.echo(encoded(model, opened, asked, result))
     else:
         typer.echo(_text(result))
     return ImageError.exit_code if result.unreadable else 0
+
+
+def encoded(model: Path, opened: "Engine", asked: "Device", result: Any) -> str:
+    """Give a result as JSON, with what it was computed by."""
+    import msgspec
+
+    from facectl_runtime.sources import display_name
+
+    about = {
+        "model": display_name(model),
+        "engine": opened.name,
+        "device": opened.device,
+        "device_requested": str(asked),
+    }
+    return msgspec.json.encode({**about, **msgspec.to_builtins(result)}).decode()
 
 
 def _text(result: "Evaluation") -> str:

@@ -57,6 +57,58 @@ DeclaredTypesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document instead of a table.")]
+SourceArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE...",
+        help="Images, videos, folders of images, globs, - for stdin (an image, or paths one a line); or cameras "
+        "and streams: 0, /dev/video0, picamera, rtsp://..., http://...",
+    ),
+]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", metavar="PATTERN", help="Leave out what is found under such a name; repeatable."),
+]
+EveryOption = Annotated[
+    str | None,
+    typer.Option("--every", metavar="0.5s|10", help="Of videos and streams: a frame so often, or one in so many."),
+]
+StartOption = Annotated[str | None, typer.Option("--start", metavar="1:30", help="Of videos: from this time on.")]
+EndOption = Annotated[str | None, typer.Option("--end", metavar="2:00", help="Of videos: up to this time.")]
+RetriesOption = Annotated[
+    int | None,
+    typer.Option("--retries", min=0, help="Attempts to find a lost camera or stream again. [default: for ever]"),
+]
+TimeoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--timeout", metavar="5s", help="A stream, or picamera, that gives nothing for so long is lost. [default: 5s]"
+    ),
+]
+OnChangeOption = Annotated[bool, typer.Option("--on-change", help="Only answers unlike the one before.")]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="DIR", help="Keep the pictures there, in a folder a label; the oldest go."),
+]
+SaveLabelOption = Annotated[
+    list[str] | None,
+    typer.Option("--save-label", metavar="LABEL", help="Keep only those of this label, or of unknown; repeatable."),
+]
+SaveMostOption = Annotated[
+    int | None, typer.Option("--save-most", min=1, help="How many pictures --save keeps. [default: 1000]")
+]
+SaveBytesOption = Annotated[
+    str | None, typer.Option("--save-bytes", metavar="1GB", help="How much --save keeps. [default: 1GB]")
+]
+DrawOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--draw", metavar="OUT", help="Draw the answers: a picture (.jpg, .png), a video (.mp4, .mkv), or a folder."
+    ),
+]
+ForceDrawOption = Annotated[bool, typer.Option("--force", help="Replace what is at --draw.")]
+JsonlOption = Annotated[bool, typer.Option("--jsonl", help="One JSON object an image, as soon as it is known.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Comma-separated values with a header.")]
 LabelsOption = Annotated[
     Path | None,
     typer.Option(

@@ -7,6 +7,7 @@ import msgspec
 from PIL import Image, ImageDraw
 
 from facectl_runtime.classifier import Row
+from facectl_runtime.draw.faces import draw_faces
 from facectl_runtime.draw.font import Font, fitting
 from facectl_runtime.errors import one_line
 from facectl_runtime.spec import UNKNOWN
@@ -27,11 +28,15 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def draw_answer(picture: Image.Image, row: Row) -> Image.Image:
-    """Give a copy of an RGB picture with its answer drawn in, or its error; as many of the labels as there is room for.
+    """Give a copy of an RGB picture with its answer drawn in, or the boxes of its faces, or its error.
 
-    Letters are scaled to the picture, and labels that are too long for it are shortened.
+    As many of the labels are there as there is room for. Letters are scaled to the picture, and labels that are too
+    long for it are shortened.
     """
     drawn = picture.copy()
+    if row.faces is not None:
+        draw_faces(drawn, row.faces)
+        return drawn
     lines = _lines(row)
     width, height = drawn.size
     size = max(round(min(width, height) / _SHARE), min(_LEAST, round(height / _LINE)), 1)

@@ -103,6 +103,8 @@ class Format(msgspec.Struct, frozen=True):
     """By name, the engines that can be asked for in the place of `engine`."""
     inside: Inside | None = None
     """Where files of others can be used."""
+    sign: Callable[[Path, ModelSpec], None] | None = None
+    """Puts another spec into a model, in place of its own: it is there as it was, or whole. Raises `ModelError`."""
     library: Callable[[], Any] | None = None
     """Imports what `engine` needs, where that takes a while and no file. Raises `MissingExtraError`."""
 
@@ -133,6 +135,22 @@ class Format(msgspec.Struct, frozen=True):
         if not intact.result():
             raise ModelError(f"{path}: it is not as it was exported: damaged, or edited since; copy or export it again")
         return self.engine(path, spec, device)
+
+
+def signing(write_spec: Callable[[Path, Path, ModelSpec], None]) -> Callable[[Path, ModelSpec], None]:
+    """Make of a function that writes a copy of a file with another spec one that puts it in the file's place."""
+
+    def sign(path: Path, spec: ModelSpec) -> None:
+        from shutil import copymode
+
+        from facectl_runtime.files import scratch_beside
+
+        with scratch_beside(path) as scratch:
+            write_spec(path, scratch / path.name, spec)
+            copymode(path, scratch / path.name)  # who may read it, still may, and nobody else
+            (scratch / path.name).replace(path)
+
+    return sign
 
 
 DESCRIBE = (

@@ -24,6 +24,12 @@ def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None
 
     Raises `NoEngineError` where there is none.
     """
+    other = _offered(path)
+    return (other.by(engine, path) if engine else other).engine(path, spec, device)
+
+
+def _offered(path: Path) -> Format:
+    """Give the format that runs packages here. Raises `NoEngineError` where there is none."""
     offered = entry_points("facectl.engines").get("mlpackage")
     if offered is None:
         raise NoEngineError(
@@ -33,7 +39,15 @@ def open_program(path: Path, spec: ModelSpec, device: Device, engine: str | None
     other = offered.load()
     if not isinstance(other, Format):
         raise ModelError(f"{offered.reference}: not a facectl Format; install the package that offers it again")
-    return (other.by(engine, path) if engine else other).engine(path, spec, device)
+    return other
+
+
+def sign(path: Path, spec: ModelSpec) -> None:
+    """Put another spec into a package, where what is offered can write one. Raises `ModelError`."""
+    writer = _offered(path).sign
+    if writer is None:
+        raise NoEngineError(f"{path}: nothing installed here writes Core ML files: pip install 'facectl[export]'")
+    writer(path, spec)
 
 
 FORMAT = Format(
@@ -41,4 +55,5 @@ FORMAT = Format(
     open_program,
     graph_digest,
     {name: partial(open_program, engine=name) for name in (CORE_ML, REFERENCE, DECLARED_TYPES)},
+    sign=sign,
 )

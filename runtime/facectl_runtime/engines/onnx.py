@@ -14,7 +14,18 @@ import numpy as np
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import graph_cache
 from facectl_runtime.engines.adapter import engine_of
-from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, failing, spec_in
+from facectl_runtime.engines.base import (
+    DESCRIBE,
+    Engine,
+    Format,
+    Graph,
+    Inside,
+    Tensor,
+    Values,
+    failing,
+    signing,
+    spec_in,
+)
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.installed import again, cuda_cure
 from facectl_runtime.onnx_metadata import graph_digest, read_metadata, weights, write_spec
@@ -66,9 +77,9 @@ def open_graph(path: Path, device: Device, graph: bytes | None = None, digest: s
     return Graph(f"onnxruntime {runtime.__version__}", used, inputs, outputs, run, no_gpu, lanes)
 
 
-def load(path: Path) -> Any:
-    """Load any ONNX file, of whatever inputs and outputs, on the CPU. Raises `ModelError`."""
-    return _session(_onnxruntime(), path, Device("cpu"), None)[0]
+def load(path: Path, threads: int | None = None) -> Any:
+    """Load any ONNX file, of whatever inputs and outputs, on the CPU. Raises `ModelError`, `MissingExtraError`."""
+    return _session(_onnxruntime(), path, Device("cpu", threads=threads), None)[0]
 
 
 def start(device: Device) -> None:
@@ -162,4 +173,4 @@ def _tensor(node: Any) -> Tensor:
 
 
 INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
-FORMAT = Format(read_spec, open_session, graph_digest, inside=INSIDE, library=_onnxruntime)
+FORMAT = Format(read_spec, open_session, graph_digest, inside=INSIDE, sign=signing(write_spec), library=_onnxruntime)

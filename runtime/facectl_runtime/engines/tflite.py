@@ -9,7 +9,18 @@ import numpy as np
 
 from facectl_runtime.devices import Device
 from facectl_runtime.engines.adapter import engine_of
-from facectl_runtime.engines.base import DESCRIBE, Engine, Format, Graph, Inside, Tensor, Values, failing, spec_in
+from facectl_runtime.engines.base import (
+    DESCRIBE,
+    Engine,
+    Format,
+    Graph,
+    Inside,
+    Tensor,
+    Values,
+    failing,
+    signing,
+    spec_in,
+)
 from facectl_runtime.errors import DeviceError, MissingExtraError, ModelError, reason
 from facectl_runtime.quiet import silent_stderr
 from facectl_runtime.sources import display_name
@@ -100,4 +111,4 @@ def _tensor(details: dict[str, Any]) -> Tensor:
 
 
 INSIDE = Inside(open_graph, read_metadata, weights, write_spec)
-FORMAT = Format(read_spec, open_interpreter, graph_digest, inside=INSIDE, library=_litert)
+FORMAT = Format(read_spec, open_interpreter, graph_digest, inside=INSIDE, sign=signing(write_spec), library=_litert)

@@ -1,0 +1,79 @@
+"""`facectl evaluate` of a model that embeds."""
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from facectl_runtime.cli.evaluate import encoded
+from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line
+
+if TYPE_CHECKING:
+    from facectl_runtime.devices import Device
+    from facectl_runtime.faces.evaluate import EmbeddingEvaluation
+
+
+def evaluate_embedding(
+    model: Path,
+    data: Path | None,
+    split: Path | None,
+    part: str | None,
+    pairs: Path | None,
+    triplets: Path | None,
+    margin: float,
+    device: "Device",
+    engine: str,
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Measure how well an embedding tells people apart, print it, and give the exit code. Raises `UsageError`."""
+    from functools import partial
+
+    from facectl_runtime.faces.embedder import open_embedder
+    from facectl_runtime.faces.evaluate import evaluate_pairs, evaluate_people, evaluate_triplets, images_of, listed
+    from facectl_runtime.labelled import choose_images, learnt, own_split
+    from facectl_runtime.progress import progress
+
+    if not 0 <= margin < math.inf:
+        raise UsageError(f"--margin {margin:g} is no margin; give 0 or more, such as 0.2")
+    if pairs and triplets:
+        raise UsageError("--pairs and --triplets exclude one another; give one")
+    if file := pairs or triplets:
+        if data is None:
+            raise UsageError(f"{file}: give --data, the folder that its paths begin in")
+        decided = listed(file, data, triplets=triplets is not None)
+        chosen = images_of(decided, data)
+        measure = partial(evaluate_pairs, pairs=decided)
+        if triplets:
+            measure = partial(evaluate_triplets, pairs=decided, margin=margin)
+    else:
+        chosen = choose_images(data, split or own_split(model, data), part)
+        measure = partial(evaluate_people)
+        if known := learnt(model, chosen):
+            print(f"{known:,} of {len(chosen.images):,} photographs are of people it was trained on", file=sys.stderr)
+    embedder = open_embedder(model, device, engine)
+    with progress(f"evaluating on {embedder.engine.device}", len(chosen.images), quiet) as advance:
+        result = measure(embedder, chosen=chosen, cores=device.cores, advance=advance)
+    if not quiet:
+        by = f"{embedder.engine.name} on {embedder.engine.device} (asked for: {device})"
+        print(f"{chosen.what}; {by}", file=sys.stderr)
+    typer.echo(encoded(model, embedder.engine, device, result) if json else _text(result))
+    return ImageError.exit_code if result.unreadable else 0
+
+
+def _text(result: "EmbeddingEvaluation") -> str:
+    from facectl_runtime.faces.measured import described
+
+    people = "" if result.people is None else f" of {counted(result.people, 'person', 'people')}"
+    lines = [described(result.verification), f"{counted(result.photographs, 'photograph')}{people}"]
+    if result.triplet_loss is not None:
+        lines.insert(
+            1,
+            f"triplet loss {result.triplet_loss:.4f} at margin {result.margin:g}; the positive is the nearer in "
+            f"{result.in_order:.1%}",
+        )
+    if result.unreadable:
+        lines.append(left_out_line(result.unreadable))
+    return "\n".join(lines)

@@ -1,0 +1,115 @@
+"""`facectl faces enroll`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from facectl_runtime.cli.faces.options import DetectOption, FaceModelOption, GalleryArgument
+from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption, ThreadsOption
+from facectl_runtime.errors import ImageError, UsageError, counted, one_line
+
+if TYPE_CHECKING:
+    from facectl_runtime.faces.enroll import Enrolled, Named
+
+
+def enroll(
+    gallery: GalleryArgument,
+    words: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME IMAGE... | FOLDER", help="Whom, and photographs; or a folder with a folder each."),
+    ],
+    model: FaceModelOption,
+    detect: DetectOption = True,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Enrol a person from photographs, or everyone in a folder of folders.
+
+    The gallery is made where there is none. Names stay with what the network makes of the faces; no photograph is kept.
+    A photograph without a face is said and left out, and the exit code is then 3.
+    """
+    from facectl_runtime.devices import parse_device
+    from facectl_runtime.faces.detect import shared_detector
+    from facectl_runtime.faces.embedder import open_embedder
+    from facectl_runtime.faces.enroll import enrol
+    from facectl_runtime.faces.gallery import Gallery
+
+    asked = parse_device(device, threads)
+    photographs = _photographs(words)
+    if detect:
+        shared_detector()
+    embedder = open_embedder(model, asked)
+    spec = embedder.spec
+    with Gallery.open(gallery, spec.embedding_id, spec.output.size, write=True) as opened:
+        rows: list[Enrolled] = []
+        try:
+            for row in enrol(photographs, embedder, opened, asked.cores, detect=detect):
+                rows.append(row)
+                _show(row, json=json, quiet=quiet)
+        finally:  # whatever ends it, what is enrolled is said
+            if json:
+                typer.echo(_document(gallery, rows))
+        people = opened.people()
+    if not quiet:
+        added = sum(row.outcome == "added" for row in rows)
+        after = f"identify {gallery} IMAGE --model {model}" if spec.threshold else f"calibrate {model} --data PHOTOS"
+        typer.echo(one_line(_summary(gallery, added, len(people), after)), err=True)
+    return ImageError.exit_code if any(row.error is not None for row in rows) else 0
+
+
+def _photographs(words: Sequence[str]) -> "Iterator[Named]":
+    """Give (name, source) of what the words name. Raises `UsageError`."""
+    from facectl_runtime.faces.gallery import checked_name
+    from facectl_runtime.labelled import class_folders
+    from facectl_runtime.sources import Source, display_name, expand
+
+    name, *sources = words
+    if sources:
+        checked = checked_name(name)
+        if film := next((word for word in sources if _is_video(word)), None):
+            raise UsageError(f"{film}: a video; people are enrolled from photographs, such as frames of it")
+        return ((checked, source) for source in expand(sources))
+    folder = Path(name)
+    if not folder.is_dir():
+        raise UsageError(f"photographs of {name[:100]!r}? give NAME IMAGE..., or one folder that has a folder a person")
+    if not any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
+        raise UsageError(
+            f"{folder}: it has no folder a person; to enrol one person, give the name first: NAME {folder}"
+        )
+    people = [(checked_name(image.label), folder / image.path) for image in class_folders(folder)]
+    return ((label, Source(display_name(path), path)) for label, path in people)
+
+
+def _is_video(word: str) -> bool:
+    from facectl_runtime.sources import VIDEO_SUFFIXES
+
+    return Path(word).suffix.lower() in VIDEO_SUFFIXES and not Path(word).is_dir()
+
+
+def _show(row: "Enrolled", *, json: bool, quiet: bool) -> None:
+    """Write a line of a photograph as it is dealt with; where a document is asked for, what speaks against it."""
+    if json:
+        for warning in () if quiet else row.warnings:
+            print(one_line(f"facectl: {row.source}: {warning}"), file=sys.stderr)
+    elif not quiet or row.outcome == "error":
+        said = "; ".join((row.outcome, *row.warnings)) if row.error is None else f"error: {row.error}"
+        print(one_line(f"{row.name}  {row.source}  {said}"), flush=True)
+
+
+def _summary(gallery: Path, added: int, people: int, after: str) -> str:
+    hint = f"; next: facectl faces {after}" if people else ""
+    return f"{counted(added, 'photograph')} added; {gallery} has {counted(people, 'person', 'people')} now{hint}"
+
+
+def _document(gallery: Path, rows: "list[Enrolled]") -> str:
+    import msgspec
+
+    from facectl_runtime.sources import display_name
+
+    document: dict[str, Any] = {"gallery": display_name(gallery), "results": rows}
+    return msgspec.json.encode(document).decode()

@@ -1,0 +1,98 @@
+"""`facectl faces identify`."""
+
+from typing import Annotated
+
+import typer
+
+from facectl_runtime.cli.faces.options import DetectOption, FaceModelOption, GalleryArgument, ThresholdOption
+from facectl_runtime.cli.options import (
+    CsvOption,
+    DeclaredTypesOption,
+    DeviceOption,
+    DrawOption,
+    EndOption,
+    EngineOption,
+    EveryOption,
+    ExcludeOption,
+    ForceDrawOption,
+    JsonlOption,
+    JsonOption,
+    OnChangeOption,
+    QuietOption,
+    RetriesOption,
+    SaveBytesOption,
+    SaveLabelOption,
+    SaveMostOption,
+    SaveOption,
+    SourceArgument,
+    StartOption,
+    ThreadsOption,
+    TimeoutOption,
+    engine_asked,
+)
+from facectl_runtime.errors import UsageError
+
+_TEMPLATES = ("all", "mean")
+
+
+def identify(
+    gallery: GalleryArgument,
+    source: SourceArgument,
+    model: FaceModelOption,
+    topk: Annotated[int, typer.Option(min=1, help="How many people a face.")] = 1,
+    threshold: ThresholdOption = None,
+    templates: Annotated[
+        str, typer.Option(metavar="all|mean", help="Compare with all photographs of a person, or with their mean.")
+    ] = "all",
+    detect: DetectOption = True,
+    exclude: ExcludeOption = None,
+    every: EveryOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    retries: RetriesOption = None,
+    timeout: TimeoutOption = None,
+    on_change: OnChangeOption = False,
+    save: SaveOption = None,
+    save_label: SaveLabelOption = None,
+    save_most: SaveMostOption = None,
+    save_bytes: SaveBytesOption = None,
+    draw: DrawOption = None,
+    force: ForceDrawOption = False,
+    device: DeviceOption = "auto",
+    threads: ThreadsOption = None,
+    engine: EngineOption = "auto",
+    declared_types: DeclaredTypesOption = False,
+    json: JsonOption = False,
+    jsonl: JsonlOption = False,
+    csv: CsvOption = False,
+    quiet: QuietOption = False,
+) -> int:
+    """Say who is in images, videos, and before cameras.
+
+    Every face is compared with everyone in the gallery: the most alike is the answer, or `unknown` below the threshold.
+    A picture without a face is said to have none. Sources and outputs are those of `facectl predict`.
+    """
+    from facectl_runtime.cli.answering import Answering, Options, answer
+    from facectl_runtime.devices import parse_device
+    from facectl_runtime.faces.embedder import read_spec, threshold_of
+    from facectl_runtime.faces.gallery import Gallery
+    from facectl_runtime.faces.read import by_people, faces_in
+
+    asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
+    if templates not in _TEMPLATES:
+        raise UsageError(f"--templates {templates!r} is not known; use {' or '.join(_TEMPLATES)}")
+    spec = read_spec(model)
+    least = threshold_of(model, spec, threshold)
+    with Gallery.open(gallery, spec.embedding_id, spec.output.size) as opened:
+        known = opened.templates(templates)  # type: ignore[arg-type]  # one of the two
+    if not known.names:
+        raise UsageError(f"{gallery}: nobody is enrolled; run facectl faces enroll {gallery} NAME IMAGE... first")
+    options = Options(
+        exclude, every, start, end, retries, timeout, on_change, save, save_label, save_most, save_bytes, draw, force,
+        json, jsonl, csv, quiet,
+    )  # fmt: skip
+    reading = faces_in(spec.input, by_people(known, least, topk), detect=detect)
+    answering = Answering(
+        model, spec, asked, by, reading, known.names, can_be_unknown=True, topk=topk, measure="similarity", faces=True
+    )
+    return answer(answering, source, options)

@@ -1,0 +1,44 @@
+"""From a face in a picture to a model's input."""
+
+from msgspec.structs import replace
+from PIL import Image
+
+from facectl_runtime.errors import ImageError
+from facectl_runtime.faces.detect import Face, largest_and_central, shared_detector
+from facectl_runtime.image import Pixels, to_input
+from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Squash
+
+NO_FACE = "no face was found in it; give a larger or sharper picture, or a ready crop of a face with --no-detect"
+
+
+def portrayed(picture: Image.Image) -> Face:
+    """Give the face that an RGB picture is of: of several, the one that is largest and most central.
+
+    Raises `ImageError` where there is none, and `UsageError` where the detector's weights are not here.
+    """
+    faces = shared_detector().detect(picture)
+    if not faces:
+        raise ImageError(NO_FACE)
+    return largest_and_central(faces, *picture.size)
+
+
+def crop(picture: Image.Image, face: Face, spec: InputSpec) -> Pixels:
+    """Bring a face to a model's input: uint8, height × width × 3. Raises `ImageError`.
+
+    For `face_align` it is aligned by its landmarks. Else the model sees the square around its box: with `center_crop`,
+    that square is what the model cuts out of the middle. Where the square reaches beyond the picture, it is black.
+    """
+    if isinstance(spec.resize, FaceAlign):
+        return to_input(picture, spec, face.landmarks)
+    left, upper, right, lower = face.box
+    half = max(right - left, lower - upper) / 2
+    if isinstance(spec.resize, CenterCrop):
+        half /= spec.resize.fraction
+    side = max(1, round(2 * half))
+    x, y = round((left + right) / 2 - half), round((upper + lower) / 2 - half)
+    return to_input(picture.crop((x, y, x + side, y + side)), spec)
+
+
+def whole_as_face(picture: Image.Image, spec: InputSpec) -> Pixels:
+    """Bring a ready crop of a face to a model's input: where that aligns faces, the whole of it, stretched."""
+    return to_input(picture, replace(spec, resize=Squash()) if isinstance(spec.resize, FaceAlign) else spec)

@@ -1,0 +1,49 @@
+"""The checksums of an export's folder: a file `SHA256SUMS`, as `sha256sum -c` reads it."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from facectl_runtime.files import scratch_beside
+from facectl_runtime.labelled import content_hash
+
+SUMS = "SHA256SUMS"
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def read_sums(path: Path) -> dict[str, str] | None:
+    """Read name → SHA-256; None where it is no such file."""
+    try:
+        lines = [_LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError):
+        return None
+    found = [line for line in lines if line]
+    return {line[2]: line[1] for line in found} if len(found) == len(lines) else None
+
+
+def written(sums: Mapping[str, str]) -> str:
+    """Give the content of the file."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+
+
+def holds(model: Path) -> bool:
+    """Tell whether the checksums beside a model, a file or a folder, name all of it, and rightly."""
+    named = _named(model, read_sums(model.parent / SUMS) or {})
+    return bool(named) and all(
+        (model.parent / name).is_file() and content_hash(model.parent / name) == digest
+        for name, digest in named.items()
+    )
+
+
+def renew(model: Path) -> None:
+    """Bring the checksums beside a model up to date for it, and leave those of other files as they are."""
+    path = model.parent / SUMS
+    sums = read_sums(path) or {}
+    sums |= {name: content_hash(model.parent / name) for name in _named(model, sums)}
+    with scratch_beside(path) as scratch:
+        (scratch / SUMS).write_text(written(sums), encoding="utf-8")
+        (scratch / SUMS).replace(path)
+
+
+def _named(model: Path, sums: Mapping[str, str]) -> dict[str, str]:
+    return {name: digest for name, digest in sums.items() if name == model.name or name.startswith(f"{model.name}/")}

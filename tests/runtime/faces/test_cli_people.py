@@ -1,0 +1,114 @@
+"""`facectl faces list`, `remove` and `compare`, as a person meets them."""
+
+import re
+
+import onnx
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    return tmp_path / "family.gallery"
+
+
+@pytest.fixture
+def enroll(facectl, gallery, face_model):
+    """Give a function that enrols with the model that aligns faces."""
+    return lambda *words, model=face_model: facectl("faces", "enroll", gallery, *words, "--model", model)
+
+
+# Who is there, and who no longer
+
+
+def test_list_shows_everyone(enroll, facectl, gallery, people):
+    for name, count in (("Bert", 1), ("Anna", 2)):
+        enroll(name, *people[:count])
+    ran = facectl("faces", "list", gallery)
+    lines = [line.split()[:2] for line in ran.out.splitlines()]
+    assert lines == [["name", "photographs"], ["Anna", "2"], ["Bert", "1"]]
+    assert ran.err == "2 people; embeddings of faces/projected\n"
+    found = facectl("faces", "list", gallery, "--json").json()
+    assert (found["gallery"], found["embedding_id"]) == (str(gallery), "faces/projected")
+    assert [set(one) for one in found["people"]] == [{"name", "photographs", "first_enrolled"}] * 2
+
+
+def test_a_gallery_that_is_not_there_is_not_made(facectl, gallery):
+    for command in (["list"], ["remove", "Anna"]):
+        ran = facectl("faces", command[0], gallery, *command[1:])
+        assert ran.code == 2
+        assert ran.error() == f"{gallery}: no such gallery; enrol somebody first with: facectl faces enroll"
+    assert not gallery.exists()
+
+
+def test_remove(enroll, facectl, gallery, people):
+    enroll("Anna", *people[:2])
+    enroll("Bert", people[2])
+    ran = facectl("faces", "remove", gallery, "Ana")
+    assert ran.code == 2
+    assert ran.error().startswith(f"{gallery}: nobody is called 'Ana'; did you mean 'Anna'?")
+    ran = facectl("faces", "remove", gallery, "Anna", "Bert")
+    assert (ran.code, ran.out) == (0, "Anna is removed, with 2 photographs\nBert is removed, with 1 photograph\n")
+    assert facectl("faces", "list", gallery, "--json").json()["people"] == []
+    assert facectl("faces", "list", gallery).err.startswith("0 people; ")
+
+
+# Two photographs
+
+
+@pytest.fixture
+def compare(facectl, face_model):
+    return lambda *words, model=face_model: facectl("faces", "compare", *words, "--model", model)
+
+
+def test_one_person_and_two(compare, people, tmp_path):
+    Image.open(people[0]).resize((400, 400)).save(tmp_path / "larger.png")
+    same, other = compare(people[0], tmp_path / "larger.png"), compare(people[0], people[1])
+    assert (same.code, same.err) == (0, "")
+    assert re.fullmatch(r"(1\.000|0\.9\d\d), one person \(threshold 0\.950\)\n", same.out)
+    assert re.fullmatch(r"-?0\.\d{3}, two people \(threshold 0\.950\)\n", other.out)
+    assert "one person (threshold -1.000)" in compare(people[0], people[1], "--threshold", -1).out
+
+
+def test_without_a_threshold_there_is_a_cosine_alone(compare, people, crop_model):
+    ran = compare(people[0], people[0], model=crop_model)
+    assert (ran.code, ran.out) == (0, "1.000\n")
+    assert f"it has no threshold; facectl faces calibrate {crop_model} --data PHOTOS finds one" in ran.err
+    found = compare(people[0], people[0], "--json", model=crop_model).json()
+    assert (found["similarity"], found["threshold"], found["same_person"]) == (pytest.approx(1), None, None)
+
+
+def test_compare_in_json(compare, people, crowd, face_model):
+    ran = compare(people[0], crowd, "--json")
+    found = ran.json()
+    assert set(found) == {
+        "similarity", "threshold", "same_person", "model", "engine", "device", "device_requested"
+    }  # fmt: skip
+    assert (found["threshold"], found["same_person"], found["model"]) == (0.95, False, str(face_model))
+    assert ran.err.startswith(f"facectl: {crowd}: it shows ")
+
+
+@pytest.mark.parametrize("value", ["nan", "2", "-1.5", "high"])
+def test_a_threshold_that_is_no_cosine_is_refused(compare, grey, value):
+    ran = compare(grey, grey, "--threshold", value)
+    assert (ran.code, "--threshold" in ran.error()) == (2, True)
+
+
+def test_what_cannot_be_compared_is_named(compare, people, grey):
+    for path, said in ((grey, "no face was found in it"), ("missing.jpg", "cannot be read: No such file")):
+        ran = compare(people[0], path)
+        assert ran.code == 3
+        assert ran.error().startswith(f"{path}: {said}")
+
+
+def test_an_answer_that_is_no_number_is_an_error_of_its_photograph(
+    compare, enroll, people, colours, tmp_path, face_model
+):
+    graph = onnx.load(face_model)
+    graph.graph.node[-1].op_type = "Identity"  # no L2 norm
+    del graph.graph.node[-1].attribute[:]
+    broken = tmp_path / "broken.onnx"
+    colours.save(broken, None, graph)
+    ran = enroll("Anna", people[0], model=broken)
+    assert (ran.code, "the model's answer to it is no number" in ran.out) == (3, True)
+    assert "the model's answer to it is no number" in compare(people[0], people[1], model=broken).error()
