@@ -15,7 +15,7 @@ from facectl_runtime.classifier import BATCH, loader
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.output import columns
-from facectl_runtime.pipeline import answers, decode_ahead
+from facectl_runtime.pipeline import answers, decode_ahead, stacked
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import InputSpec
 from mosaics import write_mosaics
@@ -109,11 +109,12 @@ def _whole_by_batch(model: Path, photographs: list[Path]) -> dict[int, dict[str,
     spec = reader.read_spec(model)
     engine, load = reader.open(model, spec, Device("cpu")), loader(spec.input)
     sources = [Source(path.name, path) for path in photographs]
+    infer = stacked(engine)
     rates: dict[int, list[float]] = {size: [] for size in BATCHES}
     for _ in range(TURNS):
         for size in BATCHES:
             started = time.perf_counter()
-            answered = sum(1 for _ in answers(decode_ahead(sources, load, size, eager=True), engine, engine.lanes))
+            answered = sum(1 for _ in answers(decode_ahead(sources, load, size, eager=True), infer, engine.lanes))
             rates[size].append(answered / (time.perf_counter() - started))
     return _against_used(rates)
 

@@ -74,7 +74,8 @@ class Store:
             if label not in (*known, UNKNOWN):
                 hint = did_you_mean(label, (*known, UNKNOWN))
                 raise UsageError(
-                    f"--save-label {label!r}: no answer has this label{hint}; facectl inspect MODEL, or faces list, shows them"
+                    f"--save-label {label!r}: no answer has this label{hint}; facectl inspect MODEL, or faces list, "
+                    "shows them"
                 )
         self._labels = {label: folder_name(label) for label in labels or (*known, UNKNOWN)}
         self._folder, self._most, self._most_bytes, self._say = folder, most, most_bytes, say
