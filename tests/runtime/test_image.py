@@ -519,12 +519,26 @@ def test_any_shape_of_picture_gives_the_input(size, resize):
 def test_face_align_wants_five_landmarks():
     points = [[10, 10], [20, 10], [15, 15], [11, 20], [19, 20]]
     spec = InputSpec(16, 16, FaceAlign(((4, 5), (12, 5), (8, 9), (5, 13), (11, 13))))
-    with pytest.raises(ImageError, match="five landmarks"):
-        image.load(encode(picture(), "PNG"), spec)
     for wrong in (points[:4], np.full((5, 2), np.nan), [[7, 7]] * 5):
         with pytest.raises(ImageError, match="face landmarks are"):
             image.to_input(picture(), spec, wrong)
     assert image.to_input(picture(), spec, points).shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("side", [60, 200, 900])
+def test_a_face_in_a_large_picture_is_aligned_as_in_its_surroundings(side):
+    """Only what lies about the face is scaled, and where that is cut out makes no difference beyond a rounding."""
+    wanted = np.array([(33, 39), (67, 39), (50, 60), (36, 75), (64, 75)], float)
+    spec = InputSpec(100, 100, FaceAlign(tuple(map(tuple, wanted))))
+    noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8)
+    large = Image.fromarray(noise).resize((3000, 2700), Image.Resampling.BICUBIC)
+    corner = np.array([700, 500])
+    points = (wanted - 50) * side / 100 @ np.array([[0.96, 0.28], [-0.28, 0.96]]) + corner + side
+    near = large.crop((*corner, *(corner + 2 * side)))
+    found, expected = image.to_input(large, spec, points), image.to_input(near, spec, points - corner)
+    assert found.std() > 10
+    # Each is scaled to a whole number of pixels, which is a little more or less of a scale in the smaller one.
+    assert np.abs(found.astype(int) - expected).max() <= (0 if side <= 100 else 8)
 
 
 # JPEG at reduced scale
