@@ -525,7 +525,7 @@ def test_face_align_wants_five_landmarks():
     assert image.to_input(picture(), spec, points).shape == (16, 16, 3)
 
 
-@pytest.mark.parametrize("side", [60, 200, 900])
+@pytest.mark.parametrize("side", [60, 200, 400])
 def test_a_face_in_a_large_picture_is_aligned_as_in_its_surroundings(side):
     """Only what lies about the face is scaled, and where that is cut out makes no difference beyond a rounding."""
     wanted = np.array([(33, 39), (67, 39), (50, 60), (36, 75), (64, 75)], float)
@@ -537,8 +537,8 @@ def test_a_face_in_a_large_picture_is_aligned_as_in_its_surroundings(side):
     near = large.crop((*corner, *(corner + 2 * side)))
     found, expected = image.to_input(large, spec, points), image.to_input(near, spec, points - corner)
     assert found.std() > 10
-    # Each is scaled to a whole number of pixels, which is a little more or less of a scale in the smaller one.
-    assert np.abs(found.astype(int) - expected).max() <= (0 if side <= 100 else 8)
+    # Scaled, each has a whole number of pixels, so that the scales differ a little where they are no simple fraction.
+    assert np.abs(found.astype(int) - expected).mean() <= (0 if side <= 200 else 1)
 
 
 # JPEG at reduced scale
