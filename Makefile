@@ -31,6 +31,13 @@ bench: $(READY)
 	$(BIN)/python benchmarks/twins.py
 	$(BIN)/python benchmarks/age.py
 	$(BIN)/python benchmarks/pair.py
+	$(BIN)/python benchmarks/lfw_view2.py --tflite
+	$(BIN)/python benchmarks/lfw_peers.py
+	$(BIN)/python benchmarks/triplets.py
+	$(BIN)/python benchmarks/open_set.py
+	$(BIN)/python benchmarks/unknown.py
+	$(BIN)/python benchmarks/identify.py
+	$(BIN)/python benchmarks/search.py
 	$(BIN)/python benchmarks/features.py
 	$(BIN)/python benchmarks/near_duplicates.py
 	$(BIN)/python benchmarks/straddling.py

@@ -144,3 +144,14 @@ def variants_over_seeds(recipe: str, data: Path, variants: Mapping[str | None, s
         rows.append((what, f"{measured['mean']:.4f}", f"{measured['spread']:.4f}", str(n)))
     print(columns(rows, right=(1, 2, 3)))
     keep(recipe, {"seeds": len(seeds), "variants": figures})
+
+
+def has_results(name: str) -> bool:
+    """Tell whether a benchmark's figures are there."""
+    return (OUT / f"{name}.json").is_file()
+
+
+def read_results(name: str) -> dict[str, Any]:
+    """Read the figures that a benchmark kept."""
+    figures: dict[str, Any] = json.loads((OUT / f"{name}.json").read_text(encoding="utf-8"))
+    return figures

@@ -1,10 +1,10 @@
 """The figures of README, as Markdown, out of benchmarks/results; a test holds README to them."""
 
-import json
 from typing import Any
 
-from common import OUT
+from common import has_results, read_results
 from facectl_runtime.metrics import wilson
+from readme_faces import faces
 
 PHOTOGRAPHS = {
     "shapes": "ellipses and rectangles",
@@ -20,19 +20,27 @@ FORMATS = {"onnx": "ONNX", "tflite": "TFLite", "coreml": "Core ML"}
 
 def tables() -> str:
     """Give the tables that README shows."""
-    cold, folder, size = (_read(name) for name in ("cold_start", "folder", "install_size"))
-    lines = _exports(_read("exports"))
-    if _measured("core_ml"):
-        lines += ["", *_core_ml(_read("core_ml"))]
-    if _measured("mediapipe"):
-        lines += ["", *_mediapipe(_read("mediapipe"))]
-    lines += ["", *_backbones(_read("backbones")), "", *_recipes()]
-    lines += ["", *_near_duplicates(_read("near_duplicates")), "", _straddling(_read("straddling"))]
-    extraction = _extraction(_read("features")) if _measured("features") else []
+    cold, folder, size = (read_results(name) for name in ("cold_start", "folder", "install_size"))
+    lines = _exports(read_results("exports"))
+    if has_results("core_ml"):
+        lines += ["", *_core_ml(read_results("core_ml"))]
+    if has_results("mediapipe"):
+        lines += ["", *_mediapipe(read_results("mediapipe"))]
+    lines += ["", *_backbones(read_results("backbones")), "", *_recipes()]
+    lines += ["", *_near_duplicates(read_results("near_duplicates")), "", _straddling(read_results("straddling"))]
+    extraction = _extraction(read_results("features")) if has_results("features") else []
+    lines += faces()
     lines += ["", "| what | measured | against | ratio |", "| --- | --- | --- | --- |"]
-    rows = [*_speed(cold, folder), *_video(_read("video")), *extraction, *_check()]
+    rows = [*_speed(cold, folder), *_video(read_results("video")), *extraction, *_check()]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    lines += ["", *_peers(_read("peers")), "", *_live(_read("live")), "", *_raspberry_pi(_read("raspberry_pi"))]
+    lines += [
+        "",
+        *_peers(read_results("peers")),
+        "",
+        *_live(read_results("live")),
+        "",
+        *_raspberry_pi(read_results("raspberry_pi")),
+    ]
     lines += [
         "",
         f"`facectl[cpu]` downloads {size['downloaded_mb']:.0f} MB and takes {size['installed_mb']:.0f} MB on disk.",
@@ -167,7 +175,7 @@ def _recipes() -> list[str]:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, photographs in PHOTOGRAPHS.items():
-        for one in _read(name)["variants"].values() if _measured(name) else ():
+        for one in read_results(name)["variants"].values() if has_results(name) else ():
             spread = "" if one["spread"] is None else f" ± {one['spread']:.4f}"
             low, high = wilson(round(one["mean"] * one["n"]), one["n"])
             interval = "" if name == "twins" else f"{low:.4f} to {high:.4f}"  # no share of n images, but balanced
@@ -205,7 +213,7 @@ def _straddling(figures: dict[str, Any]) -> str:
 
 def _check() -> list[tuple[str, str, str, str]]:
     """Show how fast photographs are checked, and in how much memory."""
-    figures = _read("check_speed")
+    figures = read_results("check_speed")
     rows = [
         (
             f"`facectl data check`, {one['n']:,.0f} photographs: {name}",
@@ -372,15 +380,6 @@ def _raspberry_pi(figures: dict[str, Any]) -> list[str]:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
-
-
-def _measured(name: str) -> bool:
-    return (OUT / f"{name}.json").is_file()
-
-
-def _read(name: str) -> dict[str, Any]:
-    figures: dict[str, Any] = json.loads((OUT / f"{name}.json").read_text(encoding="utf-8"))
-    return figures
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""The figures of faces for README, as Markdown, out of benchmarks/results."""
+
+from typing import Any
+
+from common import has_results, read_results
+from facectl_runtime.errors import counted
+from lfw_view2 import percent
+
+
+def faces() -> list[str]:
+    """Give the tables of faces, of what has been measured."""
+    parts = [
+        lines(read_results(name))
+        for name, lines in {
+            "lfw_view2": _view2,
+            "lfw_peers": _peers,
+            "open_set": _open_set,
+            "triplets": _triplets,
+            "unknown": _unknown,
+            "identify": _identify,
+            "search": _search,
+        }.items()
+        if has_results(name)
+    ]
+    return [line for part in parts for line in ["", *part]]
+
+
+def _view2(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        f"Faces: LFW's View 2, {figures['pairs']:,} pairs in ten folds, by FaceNet's network, of the runs that "
+        "`facectl train triplet --variant facenet-plain` and `facenet` make. Its own Keras file has "
+        f"{percent(figures['original'])} % in the middle of the picture.",
+        "",
+        "| crop, file | accuracy, % | drop to fp32, points [95 %] | AUC | EER, % | TAR at FAR 1e-2, % | at 1e-3, % "
+        "| MB |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, one in figures["files"].items():
+        drop = ""
+        if one["drop"] and "fp32" not in name:
+            points, low, high = (100 * value for value in one["drop"])
+            drop = f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
+        cells = (f"{percent(one['accuracy'])} ± {percent(one['standard_error'])}", drop, f"{one['auc']:.5f}")
+        rates = (percent(one[key]) for key in ("eer", "tar_at_far_1e2", "tar_at_far_1e3"))
+        lines.append(f"| {' | '.join((name, *cells, *rates, format(one['mb'], '.0f')))} |")
+    return [*lines, "", "![ROC of FaceNet's exported files on LFW](docs/images/lfw_roc.png)"]
+
+
+def _peers(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        "The same pairs, each program finding, aligning and embedding one photograph at a time, in turn; installed "
+        "with its packages and models, of which dlib loads a part:",
+        "",
+        "| program | accuracy, % | AUC | TAR at FAR 1e-3, % | ms a face, median (p95) | no face found "
+        "| installed, MB |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, one in figures["programs"].items():
+        accuracy = f"{percent(one['accuracy'])} ± {percent(one['standard_error'])}"
+        times = f"{one['ms']:.0f} ({one['p95_ms']:.0f})"
+        cells = (name, accuracy, f"{one['auc']:.5f}", percent(one["tar_at_far_1e3"]), times)
+        installed = f"{one['installed_mb']:.0f}"
+        lines.append(f"| {' | '.join((*cells, str(one['no_face']), installed))} |")
+    return lines
+
+
+def _open_set(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        f"Open set: {figures['enrolled']} people enrolled with one photograph each, {figures['strangers']:,} others as "
+        f"strangers, {figures['draws']} draws; share of {figures['asked']:.0f} photographs of the enrolled that are "
+        "named rightly, mean ± spread:",
+        "",
+        "| crop, file | rank 1, % | at FAR 1e-2, % | at FAR 1e-3, % |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, one in figures["files"].items():
+        cells = (f"{100 * rate['mean']:.2f} ± {100 * rate['spread']:.2f}" for rate in one.values())
+        lines.append(f"| {' | '.join((name, *cells))} |")
+    return lines
+
+
+def _triplets(figures: dict[str, Any]) -> list[str]:
+    lines = [
+        f"Triplets: {2 * figures['triplets']} decisions on {figures['test_people']:,} people of LFW's development set, "
+        f"heads trained on {figures['train_photographs']:,} photographs of {figures['train_people']:,} others, "
+        f"{figures['seeds']} seeds:",
+        "",
+        "| embedding | accuracy, % | AUC | positive is nearer, % | loss |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, one in figures["ways"].items():
+        spread = "" if one["spread"] is None else f" ± {100 * one['spread']:.2f}"
+        accuracy = f"{100 * one['accuracy']:.2f}{spread}"
+        measures = (f"{one['auc']:.4f}", f"{100 * one['in_order']:.1f}", f"{one['triplet_loss']:.4f}")
+        lines.append(f"| {' | '.join((name, accuracy, *measures))} |")
+    return lines
+
+
+def _unknown(figures: dict[str, Any]) -> list[str]:
+    rows = figures["files"]
+    first = next(iter(rows.values()))
+    lines = [
+        f"Unknown animals: fifteen of twenty kinds trained, five held out, in {len(first['rounds'])} rounds; the "
+        f"threshold asked for FAR {figures['far_asked']:g}. FRR is of right answers that are withheld:",
+        "",
+        "| file | AUROC, best score | FAR, kinds not calibrated with [least, most round] | FRR on test [95 %] |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name, one in rows.items():
+        best = max(one["auroc"], key=lambda kind: one["auroc"][kind])
+        cells = (f"{one['auroc'][best]:.4f} ({best.replace('_', ' ')})", _rate(one["far_new"]), _rate(one["frr_check"]))
+        lines.append(f"| {' | '.join((name, *cells))} |")
+    return lines
+
+
+def _rate(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{one['rate']:.3f} [{low:.3f}, {high:.3f}] of {one['count']:,}"
+
+
+def _identify(figures: dict[str, Any]) -> list[str]:
+    rows = figures["stages"]
+    stages = [name for name in next(iter(rows.values())) if not name.startswith("search") and name != "whole"]
+    searches = [name for name in next(iter(rows.values())) if name.startswith("search")]
+    named = [f"search of {int(name.split()[1]):,}" for name in searches]
+    lines = [
+        "`facectl faces identify`, milliseconds a photograph by stage on two cores:",
+        "",
+        f"| file, photograph | {' | '.join((*stages, *named))} | whole |",
+        "| --- |" + " --- |" * (len(stages) + len(named) + 1),
+    ]
+    for name, one in rows.items():
+        cells = [*(f"{one[stage]:.1f}" for stage in stages), *(f"{one[each]:.2f}" for each in searches)]
+        whole = f"{one['whole']:.0f}"
+        lines.append(f"| {' | '.join((name, *cells, whole))} |")
+    return lines
+
+
+def _search(figures: dict[str, Any]) -> list[str]:
+    cells = (
+        f"{one['rows']:,} rows, {counted(one['queries'], 'face')}: {one['ratio']:.2f}"
+        for one in figures["searches"]
+        if one["k"] == 1 and one["people"] == one["rows"]
+    )
+    said = "The most alike of so many, in time against numpy's own matrix product of the same arrays"
+    return [f"{said}: {'; '.join(cells)}."]
