@@ -148,7 +148,7 @@ def _check_unedited(run: Run, wanted: Answered) -> None:
 
 def _golden(run: Run, root: Path, wanted: Answered) -> list[GoldenImage]:
     size = run.spec.input
-    return golden.patterns(size) if run.recipe.people else golden.photographs(root, wanted.images, size)
+    return golden.patterns(size) if run.recipe.shows_people else golden.photographs(root, wanted.images, size)
 
 
 def _learnt_from(order: Order, run: Run) -> tuple[list[Image], list[Image]]:
@@ -250,13 +250,13 @@ def _pages(run: Run, done: Export, wanted: Answered, root: Path) -> dict[str, st
     measured = evaluation(wanted, labels) if labels else measure_people(wanted.probabilities, people)
     return {
         bundle.PAGE: report.page(done, _pictures(run, done, root)),
-        bundle.CARD: card(run.spec, done, measured, run.split, people=run.recipe.people),
+        bundle.CARD: card(run.spec, done, measured, run.split, people=run.recipe.shows_people),
     }
 
 
 def _pictures(run: Run, done: Export, root: Path) -> dict[str, Pixels]:
     """Load the images that a report shows. Of people none: a face is personal data, and an export is passed on."""
-    if run.recipe.people:
+    if run.recipe.shows_people:
         return {}
     paths = {found.path for row in done.files for found in row.worst}
     return {path: load(root / path, run.spec.input) for path in sorted(paths) if (root / path).is_file()}

@@ -16,9 +16,7 @@ __all__ = ["choose", "patterns", "photographs", "record"]
 BYTES = 200_000  # of the 600,000 that a spec may carry: an int8 model is itself only a few million
 
 
-def choose(
-    candidates: Sequence[GoldenImage], trained: Engine, exported: Engine, spec: InputSpec
-) -> list[GoldenImage]:
+def choose(candidates: Sequence[GoldenImage], trained: Engine, exported: Engine, spec: InputSpec) -> list[GoldenImage]:
     """Choose the images that this file answers most nearly as the trained model does.
 
     Where a file's own rounding hardly matters here, another processor's will hardly matter either. The first candidate

@@ -8,7 +8,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from facectl_runtime import image, sums
+from facectl_runtime.classifier import NO_NUMBERS
 from facectl_runtime.engines import Engine, format_of
+from facectl_runtime.engines.base import Answers
 from facectl_runtime.errors import ModelError, UsageError, did_you_mean
 from facectl_runtime.evaluate import answer_each, labelled_loader
 from facectl_runtime.known_scores import SCORES, Separation, score, separation
@@ -51,6 +53,11 @@ def calibrate_classes(
     for chosen in (known, unknown):
         load = labelled_loader(chosen.root, chosen.hashes, lambda data: image.load(data, spec.input))
         images, answers, unreadable = answer_each(engine, chosen.images, load, advance, cores)
+        unreadable += [
+            (each.path, NO_NUMBERS) for each, row in zip(images, answers, strict=True) if not _is_number(row)
+        ]
+        images = [each for each, row in zip(images, answers, strict=True) if _is_number(row)]
+        answers = answers[np.isfinite(answers).all(axis=1)] if len(answers) else answers
         if not images:
             raise UsageError(f"{chosen.root}: none of its {len(chosen.images)} images can be used")
         left_out |= {str(chosen.root / path): why for path, why in unreadable}
@@ -73,6 +80,10 @@ def calibrate_classes(
         seed,
     )
     return OfClasses(calibrated, found, left_out)
+
+
+def _is_number(row: Answers) -> bool:
+    return bool(np.isfinite(row).all())
 
 
 def unknown_images(images: Sequence[Image], labels: Sequence[str]) -> tuple[list[Image], list[Image]]:

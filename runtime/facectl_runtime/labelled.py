@@ -133,6 +133,18 @@ def own_split(run: Path, data: Path | None) -> Path | None:
     return path if any(_has_content(file, content) for file, content in tests) else None
 
 
+def split_learnt(model: Path, data: Path | None) -> Path | None:
+    """Give the split of the run that a model is, or was exported into, where it was trained on photographs of `data`.
+
+    None where nothing was trained: an embedding that is used as it is has seen none of them.
+    """
+    for run in (model, model.resolve().parent.parent):
+        history = run / "history.csv"
+        if history.is_file() and len(history.read_bytes().splitlines()) > 1:  # a line an epoch, below its header
+            return own_split(run, data)
+    return None
+
+
 def learnt(run: Path, chosen: Chosen) -> int:
     """Count the chosen images that a run folder's own split has for training or to choose by; 0 of any other model."""
     path = run / "split.json"

@@ -1,6 +1,6 @@
 """How answers are written: one function a format, each taking rows as they come."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
@@ -29,14 +29,17 @@ class About(msgspec.Struct, frozen=True):
     """What an answer is by: `probability` or `similarity`."""
     faces: bool = False
     """Whether faces are answered, and not whole pictures."""
+    more: Mapping[str, str | float] = {}
+    """Further fields that every result carries."""
 
-    def fields(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str | float]:
         """Give the fields that every JSON and CSV result carries."""
         return {
             "model": self.model,
             "engine": self.engine.name,
             "device": self.engine.device,
             "device_requested": self.device_requested,
+            **self.more,
         }
 
 

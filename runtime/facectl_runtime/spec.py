@@ -106,7 +106,7 @@ class Adapter(_Part, frozen=True):
             raise ValueError("adapter has a number that is not finite")
 
 
-class Threshold(_Part, frozen=True):
+class Threshold(_Part, frozen=True, omit_defaults=True):
     """Below `value` the answer is "unknown"; the rates were measured for this very file."""
 
     value: Annotated[float, Meta(ge=-1, le=1)]
@@ -118,6 +118,11 @@ class Threshold(_Part, frozen=True):
     false_reject_rate: Fraction
     false_reject_count: Annotated[int, Meta(ge=1)]
     """Known things, or pairs of one person, that the false-reject rate was measured on."""
+    asked: Fraction | None = None
+    """The false-accept rate that `value` was chosen for."""
+    false_accept_interval: tuple[Fraction, Fraction] | None = None
+    """95 %, which says more than the rate: that lies near the one asked for by construction."""
+    false_reject_interval: tuple[Fraction, Fraction] | None = None
 
 
 class Metrics(_Part, frozen=True):

@@ -63,6 +63,9 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
             "false_accept_count": self.far_count,
             "false_reject_rate": self.frr,
             "false_reject_count": self.frr_count,
+            "asked": self.far_asked,
+            "false_accept_interval": self.far_interval,
+            "false_reject_interval": self.frr_interval,
         }
         return msgspec.convert(plain, Threshold)
 

@@ -17,7 +17,6 @@ from facectl_runtime.spec import (
     OutputSpec,
     Provenance,
     Squash,
-    Threshold,
 )
 
 HOSTILE = ("a|b", "<script>alert('1')</script>", "*bold* _it_ `code`", "[link](http://x)", "50 % & $x$ \\ ~~s~~")
@@ -120,9 +119,8 @@ def test_provenance_names_what_would_make_it_again(written):
 
 
 def test_it_says_what_becomes_of_the_unknown(written):
-    assert "No threshold is set" in written
-    bound = Threshold(0.7, "max_probability", 0.01, 100, 0.02, 100)
-    assert "Below a probability of 0.7 the answer is `unknown`" in card(spec(threshold=bound), whole(), None, SPLIT)
+    assert "a high probability does not say that the thing is known" in written
+    assert "`facectl faces calibrate FILE --unknown DIR`" in written
 
 
 def test_a_model_of_people_asks_for_consent_and_says_what_was_not_measured(written):

@@ -41,10 +41,11 @@ def network(preprocess="unit", embedding=False):
     x = layers.Conv2D(12, 3, padding="same", activation="relu", name="conv17")(x)
     x = layers.Conv2D(12, 3, 2, padding="same", activation="relu", name="top")(x)
     x = layers.GlobalAveragePooling2D(name="features")(x)
-    end = (
-        layers.Dense(CLASSES, name="embedding") if embedding else layers.Dense(CLASSES, "softmax", name="probabilities")
-    )
-    return tf_keras.Model(image, end(x), name="net")
+    if embedding:
+        x = layers.UnitNormalization(name="embedding")(layers.Dense(CLASSES, name="embedding_dense1")(x))
+    else:
+        x = layers.Dense(CLASSES, "softmax", name="probabilities")(x)
+    return tf_keras.Model(image, x, name="net")
 
 
 def spec(task="classify"):

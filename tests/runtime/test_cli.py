@@ -376,7 +376,7 @@ def test_a_model_with_labels_too_many(refuse, colours, tmp_path):
 
 
 def test_an_embedder_cannot_predict(embedder, refuse):
-    assert "its task is embed" in refuse(embedder, ["predict", "evaluate"])
+    assert "facectl faces takes those that embed" in refuse(embedder, ["predict"])
 
 
 def test_a_model_whose_name_is_not_utf8(model, paint, facectl, tmp_path):

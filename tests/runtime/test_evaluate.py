@@ -194,12 +194,6 @@ def test_an_unknown_part_names_those_that_there_are(model, classes, facectl):
     assert "train, val, test" in ran.error()
 
 
-def test_an_embedder_is_refused(embedder, classes, facectl):
-    ran = facectl("evaluate", embedder, "--data", classes)
-    assert ran.code == 4
-    assert "embed" in ran.error()
-
-
 def test_metrics_count_hits():
     measured = metrics(np.array([True, True, False, True]))
     assert (measured.accuracy, measured.n, measured.interval) == (0.75, 4, wilson(3, 4))

@@ -176,6 +176,25 @@ def test_a_training_goes_on_from_an_earlier_run(mine, train, few, runs, people, 
     assert train(few, "--from", runs["random"][0], recipe=mine(), out=tmp_path / "runs" / "others").code == 0
 
 
+def test_people_who_were_trained_on_are_not_tested_on_by_other_photographs_of_them(refused, mine, runs, tmp_path):
+    trained = {image.label for image in read_run(runs["random"][0]).split.parts["train"]}
+    others = draw_people(tmp_path / "others", sorted(trained)[:12], each=4, seed=77)
+    said = refused(others, "--from", runs["random"][0], recipe=mine())
+    assert "of the people to choose by or to test on, such as Person" in said
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_threshold_is_chosen_on_people_that_the_run_was_not_trained_on(runs, people, facectl):
+    run = runs["random"][0]
+    words = ("--data", people, "--no-detect", "--far", 0.3, "--folds", 3, "--dry-run", "--json")
+    ran = facectl("faces", "calibrate", run, *words)
+    assert ran.code == 0, ran.err
+    assert "the val part of" in ran.err
+    assert ran.json()["results"][0]["groups"] == len({i.label for i in read_run(run).split.parts["val"]})
+    ran = facectl("faces", "calibrate", runs["pretrained"][0], *words)
+    assert ran.json()["results"][0]["groups"] == 30  # it has learnt from nobody
+
+
 @pytest.mark.parametrize(
     ("change", "more", "said"),
     [

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from facectl_runtime.errors import UsageError
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
 from facectl_trainer.backbones import BACKBONES, backbone
 from facectl_trainer.model import assemble, begins_at
-from facectl_trainer.recipe import load_recipe, names, variants
+from facectl_trainer.recipe import AlignPlan, Changes, load_recipe, names, variants
 
 WHOLE = """
 backbone = "efficientnet_lite0"
@@ -236,3 +237,19 @@ def test_the_recipes_of_the_page_fit_their_networks(tmp_path, number):
         body = backbone(recipe.backbone)
         model = assemble(body, recipe, 2, body.preprocess)
         assert all(begins_at(model, stage.train) >= 0 for stage in recipe.stages)
+
+
+def test_what_embeds_or_aligns_faces_shows_people():
+    for name, variant, people in (("zoo", None, False), ("twins", None, True), ("triplet", "facenet", True)):
+        assert load_recipe(name, variant)[1].shows_people == people
+    embeds = msgspec.structs.replace(load_recipe("triplet")[1], people=False)
+    aligns = msgspec.structs.replace(load_recipe("zoo")[1], resize=AlignPlan())
+    assert embeds.shows_people
+    assert aligns.shows_people
+
+
+def test_an_embedding_of_nothing_that_was_learnt_is_refused():
+    with pytest.raises(UsageError, match="nothing pretrained"):
+        Changes(weights="none", pretrained=True).of(load_recipe("triplet")[1])
+    with pytest.raises(UsageError, match="--sampling is of triplets, and nothing is trained"):
+        Changes(sampling="weighted").of(load_recipe("triplet", "facenet")[1])

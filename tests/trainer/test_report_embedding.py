@@ -201,7 +201,7 @@ def test_a_pair_needs_both_photographs(copy, tmp_path):
 def test_where_nothing_was_trained_there_are_no_curves(copy):
     (copy / "history.csv").write_text((copy / "history.csv").read_text().splitlines()[0] + "\n")
     recipe = json.loads((copy / "recipe.json").read_text())
-    (copy / "recipe.json").write_text(json.dumps(recipe | {"stages": []}))
+    (copy / "recipe.json").write_text(json.dumps(recipe | {"stages": [], "embed": {**recipe["embed"], "layers": []}}))
     results = read_embedded(copy)
     assert curves(results) is None
     assert "margin" not in headline(results)

@@ -29,7 +29,7 @@ class Log:
     def epoch(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Note the last epoch of a history. A full disk costs the note, not the run: the next one has all of them."""
         row = history[-1]
-        measures = {key: value for key, value in row.items() if key not in _PLACES}
+        measures = {key: row[key] for key in sorted(row, key=_place) if key not in _PLACES}
         try:
             self._write(history)
             self.board.scalars(row["stage"], row["epoch"], measures)
@@ -48,6 +48,11 @@ class Log:
         rows = [[_short(row[column]) for column in columns] for row in history]
         with (self._folder / HISTORY).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([columns, *rows])
+
+
+def _place(name: str) -> int:
+    """Order columns: those of every training first, the rate after what it led to."""
+    return _COLUMNS.index(name) if name in _COLUMNS and name != "rate" else len(_COLUMNS)
 
 
 def _short(value: Any) -> Any:

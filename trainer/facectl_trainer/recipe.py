@@ -172,6 +172,11 @@ class Recipe(_Plan, frozen=True):
     augment: AugmentPlan | None = None
     """Random changes of each training image, for stages with `augment`."""
 
+    @property
+    def shows_people(self) -> bool:
+        """Whether the photographs show people: by `people`, or because faces are aligned or embedded."""
+        return self.people or self.embed is not None or isinstance(self.resize, AlignPlan)
+
     def __post_init__(self) -> None:
         if self.weights == SCRATCH and any(stage.train != ALL for stage in self.stages):
             raise ValueError('from scratch (weights = "none") there is nothing to freeze; use train = "all" in stages')
@@ -189,6 +194,8 @@ class Recipe(_Plan, frozen=True):
             raise ValueError("[embed] takes no copies, which would be their own positives; use augment")
         if any(stage.label_smoothing for stage in self.stages):
             raise ValueError("[embed] has no labels to smooth; leave label_smoothing out")
+        if not self.stages and self.weights == SCRATCH:
+            raise ValueError("there is no stage and nothing pretrained: such an embedding says nothing; give weights")
         if plan.layers and not self.stages:
             raise ValueError("[embed] has layers and there is no stage that trains them; leave one of the two out")
         if not plan.layers and any(stage.train == HEAD for stage in self.stages):
@@ -241,12 +248,12 @@ class Changes(NamedTuple):
                 data=replace(data, labels=self.labels or data.labels, top=self.top or data.top),
                 balance=self.balance or recipe.balance,
                 stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in stages),
-                embed=self._embed(recipe.embed),
+                embed=self._embed(recipe.embed, trained=bool(stages)),
             )
         except ValueError as error:
             raise UsageError(str(error)) from error
 
-    def _embed(self, plan: EmbedPlan | None) -> EmbedPlan | None:
+    def _embed(self, plan: EmbedPlan | None, *, trained: bool) -> EmbedPlan | None:
         if plan is None:
             asked = {"--sampling": self.sampling, "--margin": self.margin, "--pretrained": self.pretrained or None}
             if given := [option for option, value in asked.items() if value is not None]:
@@ -257,10 +264,9 @@ class Changes(NamedTuple):
             raise UsageError(f"--sampling {self.sampling!r} is not known{hint}; use {', '.join(SAMPLINGS)}")
         if self.balance:
             raise UsageError("--balance is of a classifier; triplets are drawn by --sampling")
-        idle = {"--epochs": self.epochs, "--sampling": self.sampling, "--margin": self.margin}
-        for option, value in idle.items():
-            if self.pretrained and value is not None:
-                raise UsageError(f"--pretrained trains nothing; leave {option} out, or it")
+        for option, value in {"--sampling": self.sampling, "--margin": self.margin}.items():
+            if value is not None and not trained:
+                raise UsageError(f"{option} is of triplets, and nothing is trained; leave it out")
         return msgspec.structs.replace(
             plan,
             layers=() if self.pretrained else plan.layers,

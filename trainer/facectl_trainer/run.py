@@ -79,9 +79,11 @@ class Learnt(msgspec.Struct, frozen=True):
     """Those that they were trained on."""
     steered: frozenset[str]
     """Those that said when to stop."""
+    people: frozenset[str] = frozenset()
+    """Whom an embedding was trained on, by name."""
 
     def __or__(self, other: "Learnt") -> "Learnt":
-        return Learnt(self.fitted | other.fitted, self.steered | other.steered)
+        return Learnt(self.fitted | other.fitted, self.steered | other.steered, self.people | other.people)
 
 
 _NOTHING = Learnt(frozenset(), frozenset())
@@ -104,7 +106,9 @@ class Run:
         hashes = {
             part: (self.split.hashes.get(i.path, "") for i in chosen) for part, chosen in self.split.parts.items()
         }
-        return self.earlier | Learnt(frozenset(hashes.get("train", ())), frozenset(hashes.get("val", ())))
+        people = [image.label for image in self.split.parts.get("train", ())] if self.recipe.embed else []
+        here = Learnt(frozenset(hashes.get("train", ())), frozenset(hashes.get("val", ())), frozenset(people))
+        return self.earlier | here
 
     def model(self) -> Any:
         """Load the Keras model: uint8 N × height × width × 3 → float32 N × size. Raises `ModelError`."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, one_line
 from facectl_runtime.labelled import Part
 from facectl_trainer.model import digest
 from facectl_trainer.prepare import Divided
@@ -48,6 +48,16 @@ def take_over(model: Any, start: Run, labels: tuple[str, ...]) -> str:
     taken = start.model()
     model.set_weights(taken.get_weights())
     return f"{start.folder}, {digest(taken)}"
+
+
+def refuse_known(start: Run, divided: Divided) -> None:
+    """Raise `UsageError` where the weights to begin from know people whom an embedding would be tested on."""
+    people = {image.label for part in ("val", "test") for image in divided.split.parts[part]}
+    if met := sorted(people & start.learnt.people):
+        raise UsageError(
+            f"--from {start.folder}: it was trained on {len(met)} of the people to choose by or to test on, such as "
+            f"{one_line(met[0])[:100]}; give --seed {start.spec.provenance.seed}, its own, and the same data and split"
+        )
 
 
 def refuse_seen(start: Run, divided: Divided, seed: int) -> None:

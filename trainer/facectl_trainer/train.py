@@ -25,7 +25,7 @@ from facectl_trainer.prepare import Divided, Gathered, check_data, divide, gathe
 from facectl_trainer.recipe import SCRATCH, AlignPlan
 from facectl_trainer.run import SPEC
 from facectl_trainer.stages import Session, run_stages
-from facectl_trainer.start import read_start, refuse_seen, take_over
+from facectl_trainer.start import read_start, refuse_known, refuse_seen, take_over
 from facectl_trainer.unfinished import SUFFIX, Unfinished, begin
 from facectl_trainer.weights import locate
 
@@ -137,6 +137,8 @@ def _divide(task: Task, goal: Goal, gathered: Gathered, model: Any) -> tuple[Div
     divided = divide(gathered, task.recipe.split, job.seed, job.fold)
     if task.start:
         refuse_seen(task.start, divided, job.seed)
+        if goal.by_class:
+            refuse_known(task.start, divided)
     return divided, goal.describe(task, gathered, divided, model.output_shape[-1])
 
 

@@ -16,7 +16,6 @@ from facectl_runtime.verification import Verification
 NAMED = 100
 """Most classes that are listed by name outside of the table of classes."""
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~&$])")
-_SCORES = {"max_probability": "probability", "margin": "margin", "negative_entropy": "negative entropy"}
 _EXTRAS = {"onnx": "cpu", "tflite": "tflite", "coreml": "cpu,coreml"}
 
 
@@ -190,12 +189,12 @@ def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
         "light, angle, drawings) it was not measured, and does worse as a rule."
     ]
     if spec.task == "classify":
-        bound = (
-            f"Below a {_SCORES[spec.threshold.score]} of {spec.threshold.value:g} the answer is `unknown`."
-            if spec.threshold
-            else "No threshold is set: a high probability does not say that the thing is known."
+        points.insert(
+            0,
+            "It knows its classes and nothing else, and calls anything else one of them: a high probability does not "
+            "say that the thing is known. `facectl faces calibrate FILE --unknown DIR` finds from which score it is, "
+            "for each file; `facectl inspect FILE` says whether it has been found.",
         )
-        points.insert(0, f"It knows its classes and nothing else, and calls anything else one of them. {bound}")
     else:
         points.insert(
             0,

@@ -24,8 +24,8 @@ from facectl_runtime.handed_in import EntryPoint, entry_points
 INTERRUPTED = 130
 _GARBAGE = 20_000  # new objects until old ones are looked for: modules leave none, and the default of 700 costs 10 ms
 OWN = ("predict", "evaluate", "verify", "benchmark", "inspect", "faces", "doctor")
-# Its own commands multiply hardly any matrices by numpy, whose threads would spin while the engine starts.
-_ONE_BLAS_THREAD = ("OPENBLAS_NUM_THREADS", "1")
+# Its own commands multiply no matrices by numpy, whose threads would spin while the engine starts, but for one.
+_ONE_BLAS_THREAD, _MULTIPLIES = ("OPENBLAS_NUM_THREADS", "1"), "faces"
 
 
 class _OnDemand(TyperGroup):
@@ -36,7 +36,8 @@ class _OnDemand(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         if cmd_name in OWN:
-            os.environ.setdefault(*_ONE_BLAS_THREAD)
+            if cmd_name != _MULTIPLIES:
+                os.environ.setdefault(*_ONE_BLAS_THREAD)
             found = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
         elif entry := _handed_in().get(cmd_name):
             found = entry.load()

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from facectl_runtime.errors import FacectlError, ImageError, UsageError, counted, one_line
@@ -54,6 +55,8 @@ class Answering(NamedTuple):
     """What an answer is by: `probability` or `similarity`."""
     faces: bool = False
     """Whether faces are answered, and not whole pictures."""
+    more: Mapping[str, str | float] = MappingProxyType({})
+    """Further fields that every result carries."""
 
 
 def answer(by: Answering, words: Sequence[str], asked: Options) -> int:
@@ -99,7 +102,8 @@ def answer(by: Answering, words: Sequence[str], asked: Options) -> int:
         interrupted = stack.enter_context(ending(rows.close))
         for stream in streams:
             stack.callback(stream.close)
-        about = About(display_name(by.model), by.labels, opened, str(by.device), by.topk, streams, by.measure, by.faces)
+        name, asked_for = display_name(by.model), str(by.device)
+        about = About(name, by.labels, opened, asked_for, by.topk, streams, by.measure, by.faces, by.more)
         FORMATS[form](told(answered, advance), about, sys.stdout)
     if not asked.quiet:
         print(f"{count.said()}, {opened.name} on {opened.device} (asked for: {by.device})", file=sys.stderr)

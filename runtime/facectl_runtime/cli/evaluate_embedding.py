@@ -43,6 +43,8 @@ def evaluate_embedding(
     if file := pairs or triplets:
         if data is None:
             raise UsageError(f"{file}: give --data, the folder that its paths begin in")
+        if split or part:
+            raise UsageError(f"{file} says which photographs are compared; leave {'--split' if split else '--part'} out")
         decided = listed(file, data, triplets=triplets is not None)
         chosen = images_of(decided, data)
         measure = partial(evaluate_pairs, pairs=decided)

@@ -129,7 +129,8 @@ def _rows(spec: "ModelSpec") -> list[tuple[str, str]]:
         low, high = metrics.interval
         rows.append(("accuracy", f"{metrics.accuracy:.3f} on {metrics.n} test images (95 %: {low:.3f} to {high:.3f})"))
     if rule:
-        rates = f"false accepts {rule.false_accept_rate:.2%}, false rejects {rule.false_reject_rate:.2%}"
+        accepts = _rate(rule.false_accept_rate, rule.false_accept_interval)
+        rates = f"false accepts {accepts}, false rejects {_rate(rule.false_reject_rate, rule.false_reject_interval)}"
         rows.append(("threshold", f"{rule.score} {rule.value:.3f} ({rates})"))
     if spec.golden:
         rows.append(("golden", f"{len(spec.golden.images)} images, tolerance {spec.golden.tolerance:g}"))
@@ -159,6 +160,10 @@ def _origin(spec: "ModelSpec") -> list[tuple[str, str]]:
         ("data", source.data_fingerprint[:12]),
         ("packages", packages),
     ]
+
+
+def _rate(rate: float, interval: tuple[float, float] | None) -> str:
+    return f"{rate:.2%}" + (f" [{interval[0]:.2%}, {interval[1]:.2%}]" if interval else "")
 
 
 def _gate(spec: "ModelSpec") -> str:

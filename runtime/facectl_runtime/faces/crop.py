@@ -36,9 +36,21 @@ def crop(picture: Image.Image, face: Face, spec: InputSpec) -> Pixels:
         half /= spec.resize.fraction
     side = max(1, round(2 * half))
     x, y = round((left + right) / 2 - half), round((upper + lower) / 2 - half)
-    return to_input(picture.crop((x, y, x + side, y + side)), spec)
+    return to_input(_cut(picture, x, y, side), spec)
+
+
+def _cut(picture: Image.Image, x: int, y: int, side: int) -> Image.Image:
+    """Cut out a square, black beyond the picture; one that is larger than the picture's sides at a smaller scale."""
+    if side <= max(picture.size):
+        return picture.crop((x, y, x + side, y + side))
+    scale = max(picture.size) / side  # what is beyond the picture would take as much memory as one likes
+    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    ground = Image.new("RGB", (max(picture.size), max(picture.size)))
+    ground.paste(small, (round(-x * scale), round(-y * scale)))
+    return ground
 
 
 def whole_as_face(picture: Image.Image, spec: InputSpec) -> Pixels:
-    """Bring a ready crop of a face to a model's input: where that aligns faces, the whole of it, stretched."""
-    return to_input(picture, replace(spec, resize=Squash()) if isinstance(spec.resize, FaceAlign) else spec)
+    """Bring a ready crop of a face, the square around it, to a model's input: the whole of it."""
+    whole = isinstance(spec.resize, FaceAlign | CenterCrop)
+    return to_input(picture, replace(spec, resize=Squash()) if whole else spec)

@@ -12,6 +12,7 @@ from facectl_runtime.errors import FacectlError, UsageError, one_line, reason
 from facectl_runtime.files import unwritable
 from facectl_runtime.sources import display_name
 
+_SQLITE, _HEADER = b"SQLite format 3\0", 100  # how a database begins, and how long that is
 _APPLICATION = 0x0FACE9A1
 """In the file's header (PRAGMA application_id): what a gallery is known by."""
 _VERSION = 1
@@ -93,6 +94,8 @@ def _writable(path: Path, where: str, *, create: bool) -> sqlite3.Connection:
             with suppress(FileExistsError):  # 0o600: who somebody is, is nobody else's business
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         _check_file(path, where)
+        if create and not path.stat().st_size:
+            path.chmod(0o600)
     except OSError as error:
         raise unwritable(where, error) from error
     database = _connect(path, "rw")
@@ -120,6 +123,13 @@ def _check_file(path: Path, where: str) -> None:
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a file"
         raise UsageError(f"{where}: {what}; a gallery is the file that facectl faces enroll makes")
     if status.st_size == 1:  # which SQLite takes for an empty file
+        raise _foreign(where)
+    try:
+        with path.open("rb") as file:  # before SQLite opens it: that changes what it may write to
+            head = file.read(_HEADER)
+    except OSError as error:
+        raise UsageError(f"{where}: cannot be read ({error.strerror}); give a gallery that can be") from error
+    if head.startswith(_SQLITE) and int.from_bytes(head[68:72]) != _APPLICATION:
         raise _foreign(where)
 
 

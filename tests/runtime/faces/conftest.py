@@ -59,9 +59,12 @@ def lfw() -> Path:
     return LFW
 
 
-@pytest.fixture(autouse=True)
-def _weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FACECTL_WEIGHTS_DIR", str(WEIGHTS))
+@pytest.fixture(autouse=True, scope="module")
+def _weights() -> Iterator[None]:
+    """Say where the detector is, to fixtures of a module too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACECTL_WEIGHTS_DIR", str(WEIGHTS))
+        yield
 
 
 @pytest.fixture(scope="session")

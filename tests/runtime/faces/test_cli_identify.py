@@ -13,7 +13,7 @@ from facectl_runtime.faces import detect
 from streams import mjpeg
 
 BLUE, AMBER = (0x38, 0xA8, 0xF0), (0xFF, 0xC2, 0x47)
-COMMON = ["model", "engine", "device", "device_requested"]
+COMMON = ["model", "engine", "device", "device_requested", "gallery", "threshold"]
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +198,8 @@ def test_json_and_jsonl(identify, people, face_model):
     assert {key: document[key] for key in ("model", "device", "device_requested")} == {
         "model": str(face_model), "device": "cpu", "device_requested": "auto"
     }  # fmt: skip
+    assert document["gallery"].endswith("family.gallery")
+    assert document["threshold"] == 0.95
     (row,) = document["results"]
     assert set(row) == {"source", "faces"}
     (face,) = row["faces"]

@@ -70,12 +70,23 @@ def test_a_face_is_aligned_by_its_landmarks(face_model):
     assert np.abs(np.subtract(corners(pixels), (30, 10, 93, 73))).max() <= 1
 
 
-def test_a_ready_crop_is_stretched_where_faces_are_aligned_and_else_as_the_model_says(make_embedder, tmp_path):
+def test_a_ready_crop_is_the_square_around_a_face_of_which_nothing_is_cut_off(make_embedder, tmp_path):
     model = make_embedder(tmp_path / "a.onnx")
     aligned = whole_as_face(ramp(), format_of(model).read_spec(model).input)
     assert np.abs(np.subtract(corners(aligned), (0, 0, 199, 99))).max() <= 2
     cropped = whole_as_face(ramp(), InputSpec(50, 50, CenterCrop(0.5)))
-    assert np.abs(np.subtract(corners(cropped), (75, 25, 124, 74))).max() <= 1
+    assert np.abs(np.subtract(corners(cropped), (0, 0, 199, 99))).max() <= 2
+
+
+def test_a_face_that_needs_more_than_the_picture_takes_no_more_memory():
+    picture = Image.new("RGB", (900, 700), (200, 10, 10))
+    face = Face((0.0, 0.0, 900.0, 700.0), 0.9, ((0.0, 0.0),) * 5)
+    found = crop(picture, face, InputSpec(50, 50, CenterCrop(0.01)))
+    assert found.shape == (50, 50, 3)
+    inside = crop(
+        picture, Face((300.0, 200.0, 500.0, 400.0), 0.9, ((0.0, 0.0),) * 5), InputSpec(50, 50, CenterCrop(0.2))
+    )
+    assert (inside[10:40, 10:40] == (200, 10, 10)).all()
 
 
 # Names

@@ -279,6 +279,26 @@ def test_another_database_is_not_a_gallery(file):
     assert "not a gallery" in refused(file)
 
 
+def test_a_database_of_somebody_else_stays_as_it_is(tmp_path):
+    file = tmp_path / "others.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE mine (value)")
+        database.commit()
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="not a gallery"), write(file):
+        pass
+    assert file.read_bytes() == before
+
+
+def test_an_empty_file_that_others_may_read_becomes_a_gallery_that_they_may_not(tmp_path):
+    file = tmp_path / "family.gallery"
+    file.touch(0o644)
+    with write(file):
+        pass
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_folder_and_a_pipe_are_not_galleries(tmp_path):
     assert "a folder; a gallery is the file" in refused(tmp_path)
     os.mkfifo(tmp_path / "pipe")

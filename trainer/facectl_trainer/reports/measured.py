@@ -57,7 +57,7 @@ def facts(run: Run, begun_from: str | None, found: Iterable[tuple[str, str]]) ->
         ("next", f"facectl export {spec.name}   (in the folder that holds the run)"),
     ]
     people = page.note("This page holds photographs of people: mind who it is given to.")
-    return "\n".join([page.definitions(lines), *([people] if run.recipe.people else [])])
+    return "\n".join([page.definitions(lines), *([people] if run.recipe.shows_people else [])])
 
 
 def curves(results: Results) -> Section | None:

@@ -1,6 +1,6 @@
 """`facectl faces calibrate`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -33,6 +33,7 @@ class _Asked(NamedTuple):
     detect: bool
     device: "Device"
     progress: Callable[[str, int], AbstractContextManager[Callable[[float], None]]]
+    say: Callable[[str], None]
 
 
 class _Measured(NamedTuple):
@@ -71,7 +72,7 @@ def calibrate(
             metavar="auto|NAME", help="Of a classifier: max_probability, margin, negative_entropy; or the best of them."
         ),
     ] = "auto",
-    folds: Annotated[int, typer.Option(min=3, max=100, help="Folds of people that the rates are measured in.")] = 10,
+    folds: Annotated[int, typer.Option(min=2, max=100, help="Folds of people that the rates are measured in.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Decides the folds.")] = 0,
     detect: DetectOption = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure; leave the models as they are.")] = False,
@@ -84,28 +85,46 @@ def calibrate(
 
     Of faces: of so many pairs of photographs of different people, one is taken for one person. Of a classifier: of so
     many images of other things, one is taken for one of its classes. The rates are measured in folds, on people (or
-    groups of unknown images) that had no part in choosing the threshold, for each file by itself.
+    groups of unknown images) that had no part in choosing the threshold, for each file by itself. Of a run that was
+    trained on --data, and of what was exported from it, the val part alone is used.
     """
     from functools import partial
 
-    import msgspec
-
-    from facectl_runtime.calibrate import check_signable, sign
+    from facectl_runtime.calibrate import check_signable
     from facectl_runtime.devices import parse_device
     from facectl_runtime.progress import progress
-    from facectl_runtime.sources import display_name
+
+    def say(line: str) -> None:
+        if not quiet:
+            typer.echo(one_line(line), err=True)
 
     if far is not None and not 0 < far < 1:
         raise UsageError(f"--far {far:g} is no rate; give one above 0 and below 1, such as 0.001")
-    asked = _Asked(far, score, folds, seed, detect, parse_device(device, threads), partial(progress, quiet=quiet))
-    measures = [_measure(model, data, split, part, unknown, asked) for model in models]
+    on, shown = parse_device(device, threads), partial(progress, quiet=quiet)
+    asked = _Asked(far, score, folds, seed, detect, on, shown, say)
+    measures = {model: _measure(model, data, split, part, unknown, asked) for model in models}
     if not dry_run:
-        for model in models:
+        for model in measures:
             check_signable(model)
+    left_out = _measured(measures, dry_run=dry_run, json=json)
+    if not dry_run:
+        say(f"kept in {'its spec' if len(measures) == 1 else f'the specs of {len(measures)} models'}")
+    if left_out:
+        say(left_out_line(left_out))
+    return ImageError.exit_code if left_out else 0
+
+
+def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) -> dict[str, str]:
+    """Measure each model, say and keep what was found; give path → why of the images left out."""
+    import msgspec
+
+    from facectl_runtime.calibrate import sign
+    from facectl_runtime.sources import display_name
+
     found: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
     try:
-        for model, measure in zip(models, measures, strict=True):
+        for model, measure in measures.items():
             calibrated, more, missing = measure()
             left_out |= missing
             found.append({"model": display_name(model), **msgspec.to_builtins(calibrated), **more})
@@ -116,11 +135,7 @@ def calibrate(
     finally:  # what was measured is said, whether or not it could be kept
         if json and found:
             typer.echo(msgspec.json.encode({"results": found, "left_out": left_out}).decode())
-    if not quiet and not dry_run:
-        typer.echo(f"kept in {'its spec' if len(models) == 1 else f'the specs of {len(models)} models'}", err=True)
-    if left_out and not quiet:
-        typer.echo(left_out_line(left_out), err=True)
-    return ImageError.exit_code if left_out else 0
+    return left_out
 
 
 def _measure(
@@ -128,9 +143,10 @@ def _measure(
 ) -> "Measure":
     """Give a function that measures a model. Raises `UsageError` where that cannot be done, which takes no time."""
     from facectl_runtime.engines import format_of
-    from facectl_runtime.labelled import choose_images, presplit
+    from facectl_runtime.labelled import choose_images, presplit, split_learnt
 
     spec = format_of(model).read_spec(model)
+    split = split or split_learnt(model, data)  # what it was trained on would flatter it
     parted = split or (data and presplit(data))  # a threshold is chosen, and nothing is on the test part
     chosen = choose_images(data, split, part or ("val" if parted else None))
     if spec.task == "embed":
@@ -157,6 +173,7 @@ def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
         from facectl_runtime.faces.embedder import embed, open_embedder
         from facectl_runtime.threshold import calibrate_embeddings
 
+        asked.say(f"{model.name}: {chosen.what}")
         embedder = open_embedder(model, asked.device)
         with asked.progress(f"faces by {model.name}", len(chosen.images)) as advance:
             found = embed(embedder, chosen, advance, asked.device.cores, detect=asked.detect)
@@ -190,6 +207,7 @@ def _of_classes(model: Path, spec: "ModelSpec", chosen: "Chosen", unknown: Path 
     def measure() -> _Measured:
         from facectl_runtime.engines import format_of
 
+        asked.say(f"{model.name}: {chosen.what}")
         engine = format_of(model).open(model, spec, asked.device)
         with asked.progress(f"images by {model.name}", len(known) + len(strangers.images)) as advance:
             found = calibrate_classes(

@@ -77,6 +77,7 @@ def identify(
     from facectl_runtime.faces.embedder import read_spec, threshold_of
     from facectl_runtime.faces.gallery import Gallery
     from facectl_runtime.faces.read import by_people, faces_in
+    from facectl_runtime.sources import display_name
 
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     if templates not in _TEMPLATES:
@@ -93,6 +94,16 @@ def identify(
     )  # fmt: skip
     reading = faces_in(spec.input, by_people(known, least, topk), detect=detect)
     answering = Answering(
-        model, spec, asked, by, reading, known.names, can_be_unknown=True, topk=topk, measure="similarity", faces=True
+        model,
+        spec,
+        asked,
+        by,
+        reading,
+        known.names,
+        can_be_unknown=True,
+        topk=topk,
+        measure="similarity",
+        faces=True,
+        more={"gallery": display_name(gallery), "threshold": least},
     )
     return answer(answering, source, options)
