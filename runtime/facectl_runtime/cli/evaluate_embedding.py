@@ -11,8 +11,11 @@ from facectl_runtime.cli.evaluate import encoded
 from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from facectl_runtime.devices import Device
     from facectl_runtime.faces.evaluate import EmbeddingEvaluation
+    from facectl_runtime.labelled import Chosen
 
 
 def evaluate_embedding(
@@ -29,32 +32,18 @@ def evaluate_embedding(
     quiet: bool,
 ) -> int:
     """Measure how well an embedding tells people apart, print it, and give the exit code. Raises `UsageError`."""
-    from functools import partial
-
     from facectl_runtime.faces.embedder import open_embedder
-    from facectl_runtime.faces.evaluate import evaluate_pairs, evaluate_people, evaluate_triplets, images_of, listed
-    from facectl_runtime.labelled import choose_images, learnt, own_split
     from facectl_runtime.progress import progress
 
     if not 0 <= margin < math.inf:
         raise UsageError(f"--margin {margin:g} is no margin; give 0 or more, such as 0.2")
     if pairs and triplets:
         raise UsageError("--pairs and --triplets exclude one another; give one")
-    if file := pairs or triplets:
-        if data is None:
-            raise UsageError(f"{file}: give --data, the folder that its paths begin in")
-        if split or part:
-            raise UsageError(f"{file} says which photographs are compared; leave {'--split' if split else '--part'} out")
-        decided = listed(file, data, triplets=triplets is not None)
-        chosen = images_of(decided, data)
-        measure = partial(evaluate_pairs, pairs=decided)
-        if triplets:
-            measure = partial(evaluate_triplets, pairs=decided, margin=margin)
-    else:
-        chosen = choose_images(data, split or own_split(model, data), part)
-        measure = partial(evaluate_people)
-        if known := learnt(model, chosen):
-            print(f"{known:,} of {len(chosen.images):,} photographs are of people it was trained on", file=sys.stderr)
+    if (pairs or triplets) and (split or part):
+        option = "--split" if split else "--part"
+        raise UsageError(f"{pairs or triplets} says which photographs are compared; leave {option} out")
+    listed = pairs or triplets
+    chosen, measure = _of_list(pairs, triplets, data, margin) if listed else _of_people(model, data, split, part)
     embedder = open_embedder(model, device, engine)
     with progress(f"evaluating on {embedder.engine.device}", len(chosen.images), quiet) as advance:
         result = measure(embedder, chosen=chosen, cores=device.cores, advance=advance)
@@ -63,6 +52,36 @@ def evaluate_embedding(
         print(f"{chosen.what}; {by}", file=sys.stderr)
     typer.echo(encoded(model, embedder.engine, device, result) if json else _text(result))
     return ImageError.exit_code if result.unreadable else 0
+
+
+def _of_list(
+    pairs: Path | None, triplets: Path | None, data: Path | None, margin: float
+) -> "tuple[Chosen, Callable[..., EmbeddingEvaluation]]":
+    """Give the photographs that a file of pairs or triplets needs, and what measures them. Raises `UsageError`."""
+    from functools import partial
+
+    from facectl_runtime.faces.evaluate import evaluate_pairs, evaluate_triplets, images_of, listed
+
+    file = pairs or triplets
+    assert file
+    if data is None:
+        raise UsageError(f"{file}: give --data, the folder that its paths begin in")
+    decided = listed(file, data, triplets=triplets is not None)
+    of_triplets = partial(evaluate_triplets, pairs=decided, margin=margin)
+    return images_of(decided, data), of_triplets if triplets else partial(evaluate_pairs, pairs=decided)
+
+
+def _of_people(
+    model: Path, data: Path | None, split: Path | None, part: str | None
+) -> "tuple[Chosen, Callable[..., EmbeddingEvaluation]]":
+    """Give photographs of people, all pairs of which are compared. Raises `UsageError`."""
+    from facectl_runtime.faces.evaluate import evaluate_people
+    from facectl_runtime.labelled import choose_images, learnt, own_split
+
+    chosen = choose_images(data, split or own_split(model, data), part)
+    if known := learnt(model, chosen):
+        print(f"{known:,} of {len(chosen.images):,} photographs are of its own train and val parts", file=sys.stderr)
+    return chosen, evaluate_people
 
 
 def _text(result: "EmbeddingEvaluation") -> str:
