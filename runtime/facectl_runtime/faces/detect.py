@@ -81,6 +81,10 @@ DETECTOR = WeightFile(
 )
 
 
+FOUND_BY = f"{DETECTOR.name} {DETECT_VERSION}"
+"""What finds faces here, in a few words: faces that another one found, or nobody, are cut out otherwise."""
+
+
 class BadWeightsError(UsageError):
     """A file of weights that is not what its name says, or cannot be read."""
 

@@ -7,6 +7,7 @@ import msgspec
 
 from facectl_runtime.engines.base import Answers
 from facectl_runtime.errors import ImageError
+from facectl_runtime.faces.detect import FOUND_BY
 from facectl_runtime.faces.embedder import Embedder, checked
 from facectl_runtime.faces.gallery import Gallery
 from facectl_runtime.faces.portrait import Portrait, portrait
@@ -50,7 +51,7 @@ def enrol(
         except ImageError as error:
             yield Enrolled(name, source.name, "error", error=str(error))
             continue
-        added = gallery.add(name, embedding, source.name, ready.content)
+        added = gallery.add(name, embedding, source.name, ready.content, FOUND_BY if detect else "")
         also = tuple(f"the same photograph is enrolled as {other} too" for other in added.others)
         yield Enrolled(name, source.name, added.outcome, (*ready.warnings, *also))
 

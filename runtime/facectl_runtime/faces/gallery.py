@@ -102,12 +102,13 @@ class Gallery:
         self.size = file.size
         """Numbers in an embedding."""
 
-    def add(self, name: str, embedding: Floats, source: str, content: str) -> Added:
+    def add(self, name: str, embedding: Floats, source: str, content: str, found_by: str = "") -> Added:
         """Enrol a face of a photograph under a name, which may have others already.
 
         `embedding`: `size` numbers, L2 norm 1; `source`: the photograph's name, for people; `content`: SHA-256 of its
-        file, in hexadecimal. The same face of the same photograph is kept once a person. Raises `UsageError` for what
-        is not a name, and `ValueError` for what is not such an embedding or digest.
+        file, in hexadecimal; `found_by`: what found the face in it, nothing where it was cropped already. The same face
+        of the same photograph is kept once a person. Raises `UsageError` for what is not a name, and `ValueError` for
+        what is not such an embedding or digest.
         """
         name, blob = checked_name(name), self._checked(embedding)
         if not _SHA256.fullmatch(content):
@@ -119,11 +120,17 @@ class Gallery:
                 return Added("already there", others)
             self._database.execute("INSERT OR IGNORE INTO people (name) VALUES (?)", (name,))
             self._database.execute(
-                "INSERT INTO photographs (person, content, source, enrolled, embedding) "
-                "VALUES ((SELECT id FROM people WHERE name = ?), ?, ?, ?, ?)",
-                (name, digest, source, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), blob),
+                "INSERT INTO photographs (person, content, source, found_by, enrolled, embedding) "
+                "VALUES ((SELECT id FROM people WHERE name = ?), ?, ?, ?, ?, ?)",
+                (name, digest, source, found_by, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), blob),
             )
         return Added("added", others)
+
+    def found_by(self) -> tuple[str, ...]:
+        """Give what found the faces, as `add` was told, each once."""
+        with self._transaction():
+            rows = self._database.execute("SELECT DISTINCT found_by FROM photographs ORDER BY found_by").fetchall()
+            return tuple(str(row[0]) for row in rows)
 
     def people(self) -> list[Person]:
         """Give everybody, in the order of names."""

@@ -20,8 +20,8 @@ _VERSION = 1
 _SCHEMA = (
     "CREATE TABLE gallery (embedding_id TEXT, size INTEGER, unswept INTEGER)",
     "CREATE TABLE people (id INTEGER PRIMARY KEY, name TEXT UNIQUE)",
-    "CREATE TABLE photographs (id INTEGER PRIMARY KEY, person INTEGER, content BLOB, source TEXT, enrolled TEXT, "
-    "embedding BLOB)",
+    "CREATE TABLE photographs (id INTEGER PRIMARY KEY, person INTEGER, content BLOB, source TEXT, found_by TEXT, "
+    "enrolled TEXT, embedding BLOB)",
     "CREATE INDEX by_content ON photographs (content)",
     "CREATE INDEX by_person ON photographs (person)",
 )
@@ -194,6 +194,8 @@ def explained(where: str) -> Iterator[None]:
         raise
     except sqlite3.Error as error:
         raise _explanation(where, error) from error
+    except UnicodeDecodeError as error:  # of what SQLite says of damaged text
+        raise damaged(where, "it has text that is not UTF-8") from error
 
 
 def _explanation(where: str, error: sqlite3.Error) -> FacectlError:

@@ -1,5 +1,6 @@
 """`facectl faces identify`."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -30,7 +31,7 @@ from facectl_runtime.cli.options import (
     TimeoutOption,
     engine_asked,
 )
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, one_line
 
 _TEMPLATES = ("all", "mean")
 
@@ -86,8 +87,11 @@ def identify(
     least = threshold_of(model, spec, threshold)
     with Gallery.open(gallery, spec.embedding_id, spec.output.size) as opened:
         known = opened.templates(templates)  # type: ignore[arg-type]  # one of the two
+        found_by = opened.found_by()
     if not known.names:
         raise UsageError(f"{gallery}: nobody is enrolled; run facectl faces enroll {gallery} NAME IMAGE... first")
+    if (differ := _cut_otherwise(found_by, detect=detect)) and not quiet:
+        typer.echo(one_line(f"facectl: {gallery}: {differ}"), err=True)
     options = Options(
         exclude, every, start, end, retries, timeout, on_change, save, save_label, save_most, save_bytes, draw, force,
         json, jsonl, csv, quiet,
@@ -107,3 +111,15 @@ def identify(
         more={"gallery": display_name(gallery), "threshold": least},
     )
     return answer(answering, source, options)
+
+
+def _cut_otherwise(found_by: Sequence[str], *, detect: bool) -> str | None:
+    """Say that faces were enrolled which were cut out otherwise than those asked about will be; None where none was."""
+    from facectl_runtime.faces.detect import FOUND_BY
+
+    now = FOUND_BY if detect else ""
+    others = [f"found by {one}" if one else "cropped already (--no-detect)" for one in found_by if one != now]
+    if not others:
+        return None
+    here = f"found by {now}" if now else "taken as they are"
+    return f"it has faces that were {others[0]}, and these are {here}: they look less alike than they are; enrol anew"
