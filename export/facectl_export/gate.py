@@ -161,6 +161,8 @@ def _embedding_shortfalls(measured: EmbeddingComparison, tolerance: Tolerance) -
     found = []
     if not measured.cosine >= tolerance.cosine:
         found.append(Shortfall("mean cosine", measured.cosine, tolerance.cosine, least=True))
+    if not measured.least >= tolerance.least:
+        found.append(Shortfall("least cosine", measured.least, tolerance.least, least=True))
     if measured.norm is not None and not measured.norm <= _NORM:
         found.append(Shortfall("largest |norm - 1|", measured.norm, _NORM))
     return found
