@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from facectl_runtime import image
+from facectl_runtime import image, picture
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Answers, Pixels
@@ -20,8 +20,6 @@ from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from facectl_runtime.description import Description
 
 BATCH, GPU_BATCH = 2, 32
@@ -212,18 +210,11 @@ def loader(spec: InputSpec) -> Callable[[Source], Pixels]:
 
     def load(source: Source) -> Pixels:
         try:
-            return image.to_input(pictured(source, spec), spec)
+            return image.to_input(picture.decoded(source, spec), spec)
         except MemoryError as error:
             raise ImageError(image.TOO_MUCH) from error
 
     return load
-
-
-def pictured(source: Source, spec: InputSpec | None = None) -> "Image | Pixels":
-    """Decode a source, for `spec` alone where it is given. Raises `ImageError`."""
-    if source.data is None:
-        raise ImageError(source.error)
-    return source.data() if callable(source.data) else image.decode(source.data, spec)
 
 
 def answered(

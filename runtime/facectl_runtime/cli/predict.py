@@ -95,9 +95,24 @@ def predict(
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     spec = read_spec(model, _described(labels, resize, size, scale, mean, std, channels, output))
     options = Options(
-        exclude, every, start, end, retries, timeout, on_change, save, save_label, save_most, save_bytes, draw, force,
-        json, jsonl, csv, quiet,
-    )  # fmt: skip
+        exclude=exclude,
+        every=every,
+        start=start,
+        end=end,
+        retries=retries,
+        timeout=timeout,
+        on_change=on_change,
+        save=save,
+        save_label=save_label,
+        save_most=save_most,
+        save_bytes=save_bytes,
+        draw=draw,
+        force=force,
+        json=json,
+        jsonl=jsonl,
+        csv=csv,
+        quiet=quiet,
+    )
     can_be_unknown = spec.threshold is not None
     reading = _reading(spec, topk, faces=faces)
     answering = Answering(model, spec, asked, by, reading, spec.labels, can_be_unknown, topk, faces=faces)

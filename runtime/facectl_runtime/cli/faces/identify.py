@@ -93,9 +93,24 @@ def identify(
     if (differ := _cut_otherwise(found_by, detect=detect)) and not quiet:
         typer.echo(one_line(f"facectl: {gallery}: {differ}"), err=True)
     options = Options(
-        exclude, every, start, end, retries, timeout, on_change, save, save_label, save_most, save_bytes, draw, force,
-        json, jsonl, csv, quiet,
-    )  # fmt: skip
+        exclude=exclude,
+        every=every,
+        start=start,
+        end=end,
+        retries=retries,
+        timeout=timeout,
+        on_change=on_change,
+        save=save,
+        save_label=save_label,
+        save_most=save_most,
+        save_bytes=save_bytes,
+        draw=draw,
+        force=force,
+        json=json,
+        jsonl=jsonl,
+        csv=csv,
+        quiet=quiet,
+    )
     reading = faces_in(spec.input, by_people(known, least, topk), detect=detect)
     answering = Answering(
         model,
