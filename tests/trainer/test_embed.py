@@ -146,6 +146,14 @@ def test_pretrained_is_the_backbone_s_own_features(mine, train, few, tiny_weight
     np.testing.assert_allclose(read_embeddings(run), wanted, atol=1e-5)
 
 
+def test_the_backbone_itself_is_trained_where_a_stage_says_so(mine, train, few, tiny_weights, tmp_path):
+    said = train(few, recipe=mine(RECIPE, ('train = "head"', 'train = "all"'))).json()
+    assert said["epochs"] == 2
+    before = build(SIDE, "unit", tiny_weights[0] / "tiny.npz").get_weights()
+    after = read_run(tmp_path / "runs" / "new").model().get_weights()[: len(before)]
+    assert any(not np.allclose(one, other) for one, other in zip(before, after, strict=True))
+
+
 # The space that embeddings lie in
 
 
