@@ -11,11 +11,12 @@ import numpy as np
 from common import FACECTL, facectl, keep, measured, middle, test_data
 from facectl_runtime import image
 from facectl_runtime.bench.latency import answering, in_turn
-from facectl_runtime.classifier import BATCH, loader
+from facectl_runtime.classifier import loader
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.output import columns
 from facectl_runtime.pipeline import answers, decode_ahead, stacked
+from facectl_runtime.reading import BATCH
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import InputSpec
 from mosaics import write_mosaics

@@ -16,7 +16,6 @@ from PIL import Image
 
 from common import keep, test_data
 from facectl_runtime import image
-from facectl_runtime.classifier import Row
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.faces.crop import crop
 from facectl_runtime.faces.detect import shared_detector
@@ -24,6 +23,7 @@ from facectl_runtime.faces.embedder import Embedder, open_embedder
 from facectl_runtime.faces.read import by_people, faces_in
 from facectl_runtime.faces.search import Templates, search
 from facectl_runtime.output import columns
+from facectl_runtime.rows import Row
 from facectl_runtime.sources import Source
 from lfw_view2 import export_facenet, link_development
 from mosaics import QUALITY, write_mosaics

@@ -14,10 +14,10 @@ from av.video.reformatter import Colorspace
 
 from common import FACECTL, facectl, keep, measured, middle, test_data
 from facectl_runtime import image
-from facectl_runtime.classifier import BATCH
 from facectl_runtime.devices import Device, usable_cores
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.output import columns
+from facectl_runtime.reading import BATCH
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import InputSpec
 from facectl_runtime.video.clip import clip

@@ -8,13 +8,13 @@ import numpy as np
 from msgspec.structs import replace
 
 from facectl_runtime import image, sums
-from facectl_runtime.classifier import NO_NUMBERS
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.engines.base import Answers
 from facectl_runtime.errors import ModelError, UsageError, did_you_mean
 from facectl_runtime.evaluate import answer_each, labelled_loader
 from facectl_runtime.known_scores import SCORES, Separation, score, separation
 from facectl_runtime.labelled import Chosen, Image
+from facectl_runtime.rows import NO_NUMBERS
 from facectl_runtime.spec import ModelSpec
 from facectl_runtime.threshold import Calibrated, calibrate_scores
 

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime import image
-from facectl_runtime.classifier import batch_of
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.labelled import CHANGED, Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead, stacked
+from facectl_runtime.reading import batch_of
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, Metrics
 

@@ -10,13 +10,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from facectl_runtime import image
-from facectl_runtime.classifier import Answered, Row, answered, batch_of, decoding, read_spec, whole
+from facectl_runtime.classifier import read_spec, whole
 from facectl_runtime.description import Description
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import Engine, format_of
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError, reason
 from facectl_runtime.pipeline import Ahead, Decoded, decode_ahead
+from facectl_runtime.reading import answered, batch_of, decoding
+from facectl_runtime.rows import Answered, Row
 from facectl_runtime.sources import TIMEOUT, Source, display_name, open_sources
 from facectl_runtime.spec import ModelSpec
 from facectl_runtime.video.selection import parse_selection

@@ -9,8 +9,8 @@ from facectl_runtime.errors import one_line
 from facectl_runtime.spec import UNKNOWN
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Answered, FaceAnswer, Match, Ranked, Row
     from facectl_runtime.engines import Engine
+    from facectl_runtime.rows import Answered, FaceAnswer, Match, Ranked, Row
     from facectl_runtime.video.live import Live
 
 
@@ -116,7 +116,7 @@ def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
     """Write a header and a line an image, or a face; the k-th likeliest label is in `label_k`, from 2 on."""
     import csv
 
-    from facectl_runtime.classifier import FaceAnswer
+    from facectl_runtime.rows import FaceAnswer
 
     common = about.fields()
     most = min(about.topk, len(about.labels))

@@ -12,12 +12,12 @@ from itertools import count
 from pathlib import Path, PurePath
 from time import monotonic
 
-from facectl_runtime.classifier import Answered, Row
 from facectl_runtime.errors import ImageError, UsageError, counted, did_you_mean
 from facectl_runtime.files import unwritable
 from facectl_runtime.image import decode_with_header, read
 from facectl_runtime.names import file_stem, folder_name
 from facectl_runtime.picture import picture_of
+from facectl_runtime.rows import Answered, Row
 from facectl_runtime.sources import IMAGE_SUFFIXES, Source
 from facectl_runtime.spec import UNKNOWN
 

@@ -5,9 +5,10 @@ import threading
 import msgspec
 import pytest
 
-from facectl_runtime.classifier import classify, read_spec, whole
+from facectl_runtime.classifier import read_spec, whole
 from facectl_runtime.devices import Device
 from facectl_runtime.errors import ModelError
+from facectl_runtime.reading import answer_sources
 from facectl_runtime.sources import Source, expand
 from facectl_runtime.spec import CenterCrop, InputSpec, Threshold
 
@@ -15,7 +16,7 @@ from facectl_runtime.spec import CenterCrop, InputSpec, Threshold
 def rows(model, sources, topk=1):
     found = []
     spec = read_spec(model)
-    _, answered = classify(model, spec, Device("cpu"), sources, whole(spec, topk))
+    _, answered = answer_sources(model, spec, Device("cpu"), sources, whole(spec, topk))
     for _, row in answered:
         found.append(row)
         answered.done()
@@ -99,7 +100,7 @@ def test_a_row_comes_before_a_slow_source_gives_the_next(model, colours):
         yield from named(colours, "blue")
 
     spec = read_spec(model)
-    _, found = classify(model, spec, Device("cpu"), slow(), whole(spec, 1))
+    _, found = answer_sources(model, spec, Device("cpu"), slow(), whole(spec, 1))
     assert next(found)[1].label == "red"
     answered.set()
     assert [row.label for _, row in found] == ["blue"]

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import clips
-from facectl_runtime.classifier import Ranked, Row
 from facectl_runtime.draw import Drawing, drawn, font, recording
 from facectl_runtime.draw.picture import draw_answer
 from facectl_runtime.errors import MissingExtraError, UsageError
 from facectl_runtime.image import decode
+from facectl_runtime.rows import Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.video.clip import clip
 from facectl_runtime.video.selection import ALL, Selection

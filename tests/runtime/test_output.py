@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from facectl_runtime.classifier import Ranked, Row
 from facectl_runtime.engines import Engine
 from facectl_runtime.errors import one_line
 from facectl_runtime.output import FORMATS, About, changes, clock, columns
+from facectl_runtime.rows import Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.video.live import Live
 from facectl_runtime.video.selection import ALL

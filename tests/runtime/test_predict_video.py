@@ -14,7 +14,7 @@ import pytest
 
 from bad_images import BAD
 from clips import cut, numbered, write_clip
-from facectl_runtime import classifier, save
+from facectl_runtime import reading, save
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.video import clip
 
@@ -309,5 +309,5 @@ def test_a_long_video_is_held_in_part_only(model, tmp_path, facectl, monkeypatch
     monkeypatch.setattr(clip, "partial", Counted)
     ran = facectl("predict", model, path, "--csv")
     assert ran.out.count("\n") == 601
-    lanes = 3 * classifier.BATCH
-    assert 1 < most <= classifier._AHEAD + 2 * usable_cores() + lanes + 4  # of the decoder and the loops, one each
+    lanes = 3 * reading.BATCH
+    assert 1 < most <= reading._AHEAD + 2 * usable_cores() + lanes + 4  # of the decoder and the loops, one each

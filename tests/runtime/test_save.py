@@ -10,9 +10,9 @@ from PIL import Image
 
 import clips
 from facectl_runtime import save
-from facectl_runtime.classifier import Row
 from facectl_runtime.errors import ImageError, UsageError
 from facectl_runtime.image import decode
+from facectl_runtime.rows import Row
 from facectl_runtime.save import Store, parse_size, saved
 from facectl_runtime.sources import Source
 from facectl_runtime.video.clip import clip

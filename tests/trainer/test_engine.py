@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from facectl_runtime.classifier import batch_of
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import format_of
 from facectl_runtime.image import load
 from facectl_runtime.labelled import read_split
+from facectl_runtime.reading import batch_of
 from facectl_runtime.spec import encode
 from facectl_trainer.run import read_run
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from facectl_runtime.errors import FacectlError, ImageError, UsageError, counted, one_line
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Answered, Reading
     from facectl_runtime.devices import Device
     from facectl_runtime.draw import Drawing
+    from facectl_runtime.reading import Reading
+    from facectl_runtime.rows import Answered
     from facectl_runtime.save import Store
     from facectl_runtime.spec import ModelSpec
 
@@ -61,11 +62,11 @@ class Answering(NamedTuple):
 
 def answer(by: Answering, words: Sequence[str], asked: Options) -> int:
     """Answer what the words name, write it, and give the exit code."""
-    from facectl_runtime.classifier import classify
     from facectl_runtime.cli import INTERRUPTED
     from facectl_runtime.cli.counting import Count, bar, stream_line, told
     from facectl_runtime.cli.signals import ending
     from facectl_runtime.output import FORMATS, About
+    from facectl_runtime.reading import answer_sources
     from facectl_runtime.sources import TIMEOUT, display_name, open_sources
     from facectl_runtime.video.selection import parse_length, parse_selection
 
@@ -84,7 +85,7 @@ def answer(by: Answering, words: Sequence[str], asked: Options) -> int:
     drawing = _drawing(asked.draw, words, _warn, force=asked.force)
     store = _store(by, asked) if asked.save else None
     with ExitStack() as stack:
-        opened, rows = classify(
+        opened, rows = answer_sources(
             by.model,
             by.spec,
             by.device,

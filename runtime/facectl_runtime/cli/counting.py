@@ -12,8 +12,8 @@ from facectl_runtime.progress import progress
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from facectl_runtime.classifier import Answered, Row
     from facectl_runtime.pipeline import Ahead
+    from facectl_runtime.rows import Answered, Row
     from facectl_runtime.video.live import Live
 
 

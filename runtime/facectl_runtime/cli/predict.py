@@ -40,8 +40,8 @@ from facectl_runtime.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from facectl_runtime.classifier import Reading
     from facectl_runtime.description import Description
+    from facectl_runtime.reading import Reading
     from facectl_runtime.spec import ModelSpec
 
 

@@ -6,7 +6,6 @@ from pathlib import Path, PurePath
 
 from PIL import Image
 
-from facectl_runtime.classifier import Answered, Row
 from facectl_runtime.draw.picture import draw_answer
 from facectl_runtime.draw.recording import Recording
 from facectl_runtime.draw.video import VIDEOS, VideoWriter
@@ -14,6 +13,7 @@ from facectl_runtime.errors import FacectlError, ImageError, UsageError
 from facectl_runtime.files import scratch_beside, unwritable
 from facectl_runtime.names import Names, file_stem
 from facectl_runtime.picture import picture_of
+from facectl_runtime.rows import Answered, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.video.frames import pyav
 

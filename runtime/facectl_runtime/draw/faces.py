@@ -2,9 +2,9 @@
 
 from PIL import Image, ImageDraw
 
-from facectl_runtime.classifier import FaceAnswer
 from facectl_runtime.draw.font import fitting
 from facectl_runtime.errors import one_line
+from facectl_runtime.rows import FaceAnswer
 from facectl_runtime.spec import UNKNOWN
 
 _MOST, _LEAST = 28, 90  # letters are these parts of the picture's shorter side, the smaller the closer faces stand

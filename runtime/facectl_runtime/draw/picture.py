@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import msgspec
 from PIL import Image, ImageDraw
 
-from facectl_runtime.classifier import Row
 from facectl_runtime.draw.faces import draw_faces
 from facectl_runtime.draw.font import Font, fitting
 from facectl_runtime.errors import one_line
+from facectl_runtime.rows import Row
 from facectl_runtime.spec import UNKNOWN
 
 _SHARE, _LEAST = 20, 12  # letters are this part of the shorter side, and so many pixels at least

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime import image
-from facectl_runtime.classifier import NO_NUMBERS
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import AUTO, Engine, format_of
 from facectl_runtime.engines.base import Pixels
@@ -16,6 +15,7 @@ from facectl_runtime.errors import ImageError, ModelError, UsageError
 from facectl_runtime.evaluate import answer_each, labelled_loader
 from facectl_runtime.faces.portrait import portrait
 from facectl_runtime.labelled import Chosen, Image
+from facectl_runtime.rows import NO_NUMBERS
 from facectl_runtime.sources import Source, display_name
 from facectl_runtime.spec import ModelSpec
 

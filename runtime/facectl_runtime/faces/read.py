@@ -7,7 +7,6 @@ import msgspec
 import numpy as np
 
 from facectl_runtime import classifier
-from facectl_runtime.classifier import FaceAnswer, Match, Ranked, Reading, Row
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError
@@ -16,6 +15,8 @@ from facectl_runtime.faces.detect import shared_detector
 from facectl_runtime.faces.search import Templates, search
 from facectl_runtime.image import TOO_MUCH
 from facectl_runtime.picture import picture_of
+from facectl_runtime.reading import Reading
+from facectl_runtime.rows import NO_NUMBERS, FaceAnswer, Match, Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
 
@@ -97,7 +98,7 @@ def faces_in(spec: InputSpec, name: Naming, *, detect: bool = True) -> Reading[C
     def say(where: Row, read: Read) -> Row:
         places, answers = read
         if not np.isfinite(answers).all():
-            return msgspec.structs.replace(where, error=classifier.NO_NUMBERS)
+            return msgspec.structs.replace(where, error=NO_NUMBERS)
         names = name(answers) if places else []
         return msgspec.structs.replace(where, faces=tuple(map(_said, places, names)))
 

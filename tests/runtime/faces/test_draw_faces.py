@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facectl_runtime.classifier import FaceAnswer, Row
 from facectl_runtime.draw.picture import draw_answer
+from facectl_runtime.rows import FaceAnswer, Row
 
 BLUE, AMBER, WHITE = (0x38, 0xA8, 0xF0), (0xFF, 0xC2, 0x47), (255, 255, 255)
 

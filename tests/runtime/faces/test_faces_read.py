@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facectl_runtime.classifier import NO_NUMBERS, FaceAnswer, Match, Ranked, Row
 from facectl_runtime.engines import format_of
 from facectl_runtime.errors import ImageError
 from facectl_runtime.faces import detect, portrait, read
@@ -16,6 +15,7 @@ from facectl_runtime.faces.detect import Face
 from facectl_runtime.faces.read import Crops, Place, by_labels, by_people, crops, faces_in, infer
 from facectl_runtime.faces.search import Templates
 from facectl_runtime.output import About, write_csv, write_table
+from facectl_runtime.rows import NO_NUMBERS, FaceAnswer, Match, Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import CenterCrop, InputSpec, Letterbox, Squash, Threshold
 
