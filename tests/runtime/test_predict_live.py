@@ -262,7 +262,7 @@ def hang(*_):
 
 @posix
 def test_an_engine_that_hangs_keeps_nobody_waiting(model, start):
-    hang = "from facectl_runtime import reading\nclassifier.image.to_input = hang\n"
+    hang = "from facectl_runtime import classifier\nclassifier.image.to_input = hang\n"
     with mjpeg(FILM) as stream:
         process = start("predict", model, stream.address, "--json", prepare=BEGUN + HANG + hang)
         assert {process.stderr.readline() for _ in range(2)} == {"begun\n", "hangs\n"}
@@ -306,7 +306,7 @@ def test_a_slow_engine_answers_young_frames(model, facectl, monkeypatch):
     """Each answer takes three frame times; the age stays below one answer and two frames."""
     from facectl_runtime import reading
 
-    answer = classifier.answers
+    answer = reading.answers
 
     def slow(decoded, engine, lanes):
         assert lanes == 1
