@@ -25,9 +25,10 @@ def test_the_figures_are_those_of_the_benchmarks(monkeypatch):
 def test_a_recipe_comes_with_its_interval_and_age_where_it_was_measured(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     sys.modules.pop("common", None)
+    import common
     import readme
 
-    monkeypatch.setattr(readme, "OUT", tmp_path)
+    monkeypatch.setattr(common, "OUT", tmp_path)
     variants = {"recipe": {"what": "The network.", "mean": 1.0, "spread": 0.0, "each": [1.0] * 3, "n": 69}}
     (tmp_path / "age.json").write_text(json.dumps({"seeds": 3, "variants": variants}))
     low, _ = wilson(69, 69)
