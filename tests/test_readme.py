@@ -24,7 +24,8 @@ def test_the_figures_are_those_of_the_benchmarks(monkeypatch):
 
 def test_a_recipe_comes_with_its_interval_and_age_where_it_was_measured(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    sys.modules.pop("common", None)
+    for name in ("common", "readme", "readme_faces"):
+        sys.modules.pop(name, None)
     import common
     import readme
 
