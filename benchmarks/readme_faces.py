@@ -3,7 +3,6 @@
 from typing import Any
 
 from common import has_results, read_results
-from facectl_runtime.errors import counted
 from lfw_view2 import percent
 
 
@@ -137,10 +136,16 @@ def _identify(figures: dict[str, Any]) -> list[str]:
 
 
 def _search(figures: dict[str, Any]) -> list[str]:
-    cells = (
-        f"{one['rows']:,} rows, {counted(one['queries'], 'face')}: {one['ratio']:.2f}"
-        for one in figures["searches"]
-        if one["k"] == 1 and one["people"] == one["rows"]
-    )
-    said = "The most alike of so many, in time against numpy's own matrix product of the same arrays"
-    return [f"{said}: {'; '.join(cells)}."]
+    lines = [
+        "The most alike of so many people, one photograph each, against numpy's own matrix product with the rows of "
+        "their embeddings, and with the columns that a gallery is read into:",
+        "",
+        "| people | faces | ms | ratio to rows | to columns |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for one in figures["searches"]:
+        if one["k"] == 1 and one["people"] == one["rows"]:
+            cells = (f"{one['rows']:,}", str(one["queries"]), f"{one['search_ms']:.3f}")
+            ratios = (f"{one['rows_ratio']:.2f}", f"{one['ratio']:.2f}")
+            lines.append(f"| {' | '.join((*cells, *ratios))} |")
+    return lines

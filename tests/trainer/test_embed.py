@@ -192,6 +192,14 @@ def test_people_who_were_trained_on_are_not_tested_on_by_other_photographs_of_th
 
 
 @pytest.mark.usefixtures("tiny")
+def test_explain_is_of_classifiers(runs, people, facectl, tmp_path):
+    photograph = next(people.rglob("*.png"))
+    ran = facectl("explain", runs["random"][0], photograph, "--out", tmp_path / "out.png")
+    assert ran.code == 4
+    assert "its task is embed" in ran.error()
+
+
+@pytest.mark.usefixtures("tiny")
 def test_a_threshold_is_chosen_on_people_that_the_run_was_not_trained_on(runs, people, facectl):
     run = runs["random"][0]
     words = ("--data", people, "--no-detect", "--far", 0.3, "--folds", 3, "--dry-run", "--json")

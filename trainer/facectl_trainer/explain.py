@@ -166,6 +166,10 @@ def explain(folder: Path, image: Path, label: str | None = None, layer: str | No
     from facectl_trainer.reports.cards import sheet
 
     run = _trained_run(folder)
+    if run.spec.task != "classify":
+        raise ModelError(
+            f"{folder}: its task is {run.spec.task}; explain shows what speaks for a label, which it has not"
+        )
     try:
         pixels = load(image, run.spec.input)
     except ImageError as error:

@@ -6,7 +6,7 @@ It holds names and embeddings, and where each embedding comes from, never a phot
 import re
 import sqlite3
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -141,6 +141,14 @@ class Gallery:
         with self._transaction():
             return [Person(*row) for row in self._database.execute(query)]
 
+    def check_names(self, names: Iterable[str]) -> None:
+        """Raise `UsageError` where nobody is called by one of the names."""
+        with self._transaction():
+            known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
+        for name in names:
+            if unicodedata.normalize("NFC", name) not in known:
+                raise self._nobody(name, known)
+
     def remove(self, name: str) -> int:
         """Remove a person, and give how many photographs that were. Nothing about them is left in the file.
 
@@ -152,10 +160,7 @@ class Gallery:
             found = self._database.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             if not found:
                 known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
-                raise UsageError(
-                    f"{self._where}: nobody is called {_short(name)}{did_you_mean(name[:_LONGEST_NAME], known)}; "
-                    "facectl faces list shows who is enrolled"
-                )
+                raise self._nobody(name, known)
             photographs = self._database.execute("DELETE FROM photographs WHERE person = ?", found).rowcount
             self._database.execute("DELETE FROM people WHERE id = ?", found)
             self._database.execute("UPDATE gallery SET unswept = unswept + 1")
@@ -167,6 +172,12 @@ class Gallery:
                 "go when it is next written to"
             ) from error
         return photographs
+
+    def _nobody(self, name: str, known: Sequence[str]) -> UsageError:
+        return UsageError(
+            f"{self._where}: nobody is called {_short(name)}{did_you_mean(name[:_LONGEST_NAME], known)}; "
+            "facectl faces list shows who is enrolled"
+        )
 
     def templates(self, kind: Literal["all", "mean"] = "all") -> Templates:
         """Give what faces are compared with: `all` embeddings, or of each person their `mean`, of L2 norm 1 again."""

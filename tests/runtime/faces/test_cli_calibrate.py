@@ -100,7 +100,9 @@ def test_json_and_dry_run(calibrate, embedder, several):
     before = embedder.read_bytes()
     ran = calibrate(embedder, "--data", several, *EASY, "--dry-run", "--json", "--quiet")
     (found,) = ran.json()["results"]
-    assert (ran.code, ran.err, ran.json()["left_out"]) == (0, "", {})
+    assert (ran.code, ran.json()["left_out"]) == (0, {})
+    assert found["frr"] > 0.3
+    assert "of one person's photographs will be unknown" in ran.error()
     assert set(found) == {"model", *msgspec.structs.asdict(FOUND)}
     assert (found["model"], found["far_asked"], found["folds"], found["groups"]) == (str(embedder), 0.1, 3, 12)
     assert embedder.read_bytes() == before
@@ -217,11 +219,25 @@ def test_a_classifier_with_classes_that_it_has_not(calibrate, classifier, known,
     assert (found["far_count"], found["frr_count"], found["groups"]) == (40, 18, 4)
 
 
+def test_groups_of_unknown_images_may_be_links(calibrate, classifier, known, unknown, tmp_path):
+    (tmp_path / "links").mkdir()
+    for group in unknown.iterdir():
+        (tmp_path / "links" / group.name).symlink_to(group)
+    words = ["--data", known, *EASY, "--json", "--unknown"]
+    one, other = (calibrate(classifier, *words, where).json()["results"][0] for where in (unknown, tmp_path / "links"))
+    assert (one["far_count"], one["groups"], one["value"]) == (other["far_count"], other["groups"], other["value"])
+
+
+def test_there_are_no_more_folds_than_groups_unless_they_are_asked_for(calibrate, classifier, known, unknown):
+    words = [classifier, "--data", known, "--unknown", unknown, "--far", 0.2, "--json"]
+    assert calibrate(*words).json()["results"][0]["folds"] == 4
+
+
 @pytest.mark.usefixtures("never_answered")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--far", 0.1], "4 groups of unknown images cannot be parted into 10 folds"),
+        (["--far", 0.1, "--folds", 10], "4 groups of unknown images cannot be parted into 10 folds"),
         (["--folds", 3], "a false-accept rate of 0.01 needs at least 300 unknown images, and there are 40"),
         (
             [*EASY, "--score", "margn"],

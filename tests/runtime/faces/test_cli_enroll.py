@@ -67,6 +67,13 @@ def test_everyone_in_a_folder_of_folders(enroll, facectl, gallery, several):
     assert again.err.startswith("0 photographs added; ")
 
 
+def test_a_photograph_in_place_of_the_name_is_refused(enroll, gallery, people):
+    ran = enroll(people[0], people[1])
+    assert ran.code == 2
+    assert "a photograph, and not a name; give the name first" in ran.error()
+    assert not gallery.exists()
+
+
 def test_the_same_name_twice_is_the_same_person(enroll, facectl, gallery, people):
     for path in people[:2]:
         assert enroll("Zoë", path).code == 0

@@ -61,6 +61,14 @@ def compare(facectl, face_model):
     return lambda *words, model=face_model: facectl("faces", "compare", *words, "--model", model)
 
 
+def test_a_name_that_is_not_there_removes_nobody(enroll, facectl, gallery, people):
+    enroll("Anna", people[0])
+    ran = facectl("faces", "remove", gallery, "Anna", "Ana")
+    assert (ran.code, ran.out) == (2, "")
+    assert "nobody is called 'Ana'; did you mean 'Anna'?" in ran.error()
+    assert "Anna" in facectl("faces", "list", gallery).out
+
+
 def test_one_person_and_two(compare, people, tmp_path):
     Image.open(people[0]).resize((400, 400)).save(tmp_path / "larger.png")
     same, other = compare(people[0], tmp_path / "larger.png"), compare(people[0], people[1])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facectl_runtime.threshold import Calibrated
 
 _FAR_OF_FACES, _FAR_OF_CLASSES = 1e-3, 1e-2
+_POOR = 0.3  # false-reject rate that is worth a word
 _WORDS = {
     True: (("pair of two people", "pairs of two people"), ("pair of one person", "pairs of one person")),
     False: (("unknown image", "unknown images"), ("known image answered right", "known images answered right")),
@@ -28,7 +29,7 @@ _WORDS = {
 class _Asked(NamedTuple):
     far: float | None
     score: str
-    folds: int
+    folds: int | None
     seed: int
     detect: bool
     device: "Device"
@@ -72,7 +73,12 @@ def calibrate(
             metavar="auto|NAME", help="Of a classifier: max_probability, margin, negative_entropy; or the best of them."
         ),
     ] = "auto",
-    folds: Annotated[int, typer.Option(min=2, max=100, help="Folds of people that the rates are measured in.")] = 10,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=100, help="Folds of people to measure the rates in. [default: 10, or as many as people]"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides the folds.")] = 0,
     detect: DetectOption = True,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only measure; leave the models as they are.")] = False,
@@ -130,6 +136,8 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
             found.append({"model": display_name(model), **msgspec.to_builtins(calibrated), **more})
             if not json:
                 typer.echo(one_line(f"{display_name(model)}: {_line(calibrated)}"))
+            if calibrated.frr >= _POOR:
+                _warn(model, calibrated)
             if not dry_run:
                 sign(model, calibrated)
     finally:  # what was measured is said, whether or not it could be kept
@@ -157,15 +165,19 @@ def _measure(
         return _of_faces(model, chosen, asked)
     if not asked.detect:
         raise UsageError(f"--no-detect is of faces, and {model} is a classifier; leave it out")
-    return _of_classes(model, spec, chosen, unknown, asked)
+    return _of_classes(model, spec, chosen, data, unknown, asked)
 
 
 def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
     from facectl_runtime.faces.detect import shared_detector
-    from facectl_runtime.held_out import check_people
+    from facectl_runtime.held_out import FOLDS, check_people
 
-    far = asked.far or _FAR_OF_FACES
-    check_people([image.label for image in chosen.images], far, asked.folds)
+    far, people = asked.far or _FAR_OF_FACES, [image.label for image in chosen.images]
+    folds = asked.folds or max(3, min(FOLDS, len(set(people))))
+    try:
+        check_people(people, far, folds)
+    except UsageError as error:
+        raise UsageError(f"{chosen.what}: {error}") from error
     if asked.detect:
         shared_detector()
 
@@ -177,19 +189,25 @@ def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
         embedder = open_embedder(model, asked.device)
         with asked.progress(f"faces by {model.name}", len(chosen.images)) as advance:
             found = embed(embedder, chosen, advance, asked.device.cores, detect=asked.detect)
-        calibrated = calibrate_embeddings(found.embeddings, found.people, far, asked.folds, asked.seed)
+        calibrated = calibrate_embeddings(found.embeddings, found.people, far, folds, asked.seed)
         return _Measured(calibrated, {}, found.left_out)
 
     return measure
 
 
-def _of_classes(model: Path, spec: "ModelSpec", chosen: "Chosen", unknown: Path | None, asked: _Asked) -> "Measure":
+def _of_classes(
+    model: Path, spec: "ModelSpec", chosen: "Chosen", data: Path | None, unknown: Path | None, asked: _Asked
+) -> "Measure":
     import msgspec
 
     from facectl_runtime.calibrate import calibrate_classes, check_score, unknown_images
-    from facectl_runtime.held_out import check_counts
+    from facectl_runtime.held_out import FOLDS, check_counts
+    from facectl_runtime.labelled import class_folders, presplit
 
     known, others = unknown_images(chosen.images, spec.labels)
+    if not others and unknown is None and data is not None and presplit(data) is None:
+        # A split has the model's own classes alone; what else lies beside them was no part of it.
+        others = unknown_images(class_folders(data), spec.labels)[1]
     if not known:
         raise UsageError(
             f"{chosen.root}: none of its images are of the model's classes, so that right answers cannot be counted; "
@@ -199,10 +217,12 @@ def _of_classes(model: Path, spec: "ModelSpec", chosen: "Chosen", unknown: Path 
         raise UsageError(
             f"{chosen.root}: all its images are of the model's classes; give images of other things with --unknown DIR"
         )
-    strangers = _grouped(unknown) if unknown else msgspec.structs.replace(chosen, images=others)
+    strangers = _grouped(unknown) if unknown else msgspec.structs.replace(chosen, images=others, hashes={})
     mine, far = msgspec.structs.replace(chosen, images=known), asked.far or _FAR_OF_CLASSES
     check_score(asked.score)
-    check_counts(len(known), [image.label for image in strangers.images], far, asked.folds)
+    groups = [image.label for image in strangers.images]
+    folds = asked.folds or max(2, min(FOLDS, len(set(groups)), len(known)))
+    check_counts(len(known), groups, far, folds)
 
     def measure() -> _Measured:
         from facectl_runtime.engines import format_of
@@ -211,7 +231,7 @@ def _of_classes(model: Path, spec: "ModelSpec", chosen: "Chosen", unknown: Path 
         engine = format_of(model).open(model, spec, asked.device)
         with asked.progress(f"images by {model.name}", len(known) + len(strangers.images)) as advance:
             found = calibrate_classes(
-                engine, spec, mine, strangers, far, asked.score, asked.folds, asked.seed, advance, asked.device.cores
+                engine, spec, mine, strangers, far, asked.score, folds, asked.seed, advance, asked.device.cores
             )
         return _Measured(found.calibrated, {"scores": msgspec.to_builtins(found.scores)}, found.left_out)
 
@@ -225,11 +245,19 @@ def _grouped(folder: Path) -> "Chosen":
 
     if not folder.is_dir():
         raise UsageError(f"--unknown {folder}: no such folder; give one of images of other things")
-    paths = [path.relative_to(folder) for path in images_below(folder)]
-    if not paths:
+    # A folder in it may be a link, as one of --data may.
+    groups = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    images = [Image(str(path.relative_to(folder)), group.name) for group in groups for path in images_below(group)]
+    images += [Image(path.name, path.name) for path in images_below(folder) if path.parent == folder]
+    if not images:
         raise UsageError(f"--unknown {folder}: no images in it; give images of other things")
-    images = [Image(str(path), path.parts[0]) for path in paths]
     return Chosen(folder, images, f"all images of {folder}", {})
+
+
+def _warn(model: Path, found: "Calibrated") -> None:
+    what = "of one person's photographs" if found.score == "cosine" else "of what it names rightly"
+    line = f"{found.frr:.0%} {what} will be unknown; take another model, or ask for a greater --far"
+    typer.echo(one_line(f"facectl: {model}: {line}"), err=True)
 
 
 def _line(found: "Calibrated") -> str:

@@ -1,5 +1,6 @@
 """`facectl faces enroll`."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,10 +67,12 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
     """Give (name, source) of what the words name. Raises `UsageError`."""
     from facectl_runtime.faces.gallery import checked_name
     from facectl_runtime.labelled import class_folders
-    from facectl_runtime.sources import Source, display_name, expand
+    from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand
 
     name, *sources = words
     if sources:
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            raise UsageError(f"{name[:100]}: a photograph, and not a name; give the name first: NAME {name[:100]} ...")
         checked = checked_name(name)
         if film := next((word for word in sources if _is_video(word)), None):
             raise UsageError(f"{film}: a video; people are enrolled from photographs, such as frames of it")
@@ -98,7 +101,10 @@ def _show(row: "Enrolled", *, json: bool, quiet: bool) -> None:
             print(one_line(f"facectl: {row.source}: {warning}"), file=sys.stderr)
     elif not quiet or row.outcome == "error":
         said = "; ".join((row.outcome, *row.warnings)) if row.error is None else f"error: {row.error}"
-        print(one_line(f"{row.name}  {row.source}  {said}"), flush=True)
+        try:
+            print(one_line(f"{row.name}  {row.source}  {said}"), flush=True)
+        except BrokenPipeError:  # who reads has had enough, and the photographs are enrolled all the same
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _summary(gallery: Path, added: int, people: int, after: str) -> str:

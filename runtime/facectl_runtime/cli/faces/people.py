@@ -41,7 +41,8 @@ def remove(
     from facectl_runtime.faces.gallery import Gallery
 
     with Gallery.open(gallery, write=True) as opened:
-        for name in names:
+        opened.check_names(names)  # all of them or none
+        for name in dict.fromkeys(names):
             removed = opened.remove(name)
             typer.echo(one_line(f"{name} is removed, with {counted(removed, 'photograph')}"))
     return 0
