@@ -102,7 +102,8 @@ def test_json_and_dry_run(calibrate, embedder, several):
     (found,) = ran.json()["results"]
     assert (ran.code, ran.json()["left_out"]) == (0, {})
     assert found["frr"] > 0.3
-    assert "of one person's photographs will be unknown" in ran.error()
+    assert ran.err.count("\n") == 1
+    assert "of one person's photographs will be unknown" in ran.err
     assert set(found) == {"model", *msgspec.structs.asdict(FOUND)}
     assert (found["model"], found["far_asked"], found["folds"], found["groups"]) == (str(embedder), 0.1, 3, 12)
     assert embedder.read_bytes() == before
