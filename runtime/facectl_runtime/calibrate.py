@@ -104,11 +104,16 @@ def check_signable(model: Path) -> None:
         raise ModelError(f"{model}: a threshold cannot be put into such a model; use an .onnx, .tflite or a run folder")
 
 
-def sign(model: Path, calibrated: Calibrated) -> ModelSpec:
-    """Put a threshold into a model's spec, and the checksums beside it up to date. Raises `ModelError`."""
+def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None) -> ModelSpec:
+    """Put a threshold into a model's spec, and the checksums beside it up to date.
+
+    `measured`: the spec as it was when measuring began. Raises `ModelError`, also where it is another model by now.
+    """
     check_signable(model)
     reader = format_of(model)
     spec = reader.read_spec(model)
+    if measured and (spec.graph_sha256, spec.provenance) != (measured.graph_sha256, measured.provenance):
+        raise ModelError(f"{model}: became another model while it was measured; calibrate it again")
     assert reader.sign is not None
     signed = replace(spec, threshold=calibrated.threshold())
     summed = sums.holds(model)

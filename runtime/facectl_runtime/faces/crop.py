@@ -3,23 +3,9 @@
 from msgspec.structs import replace
 from PIL import Image
 
-from facectl_runtime.errors import ImageError
-from facectl_runtime.faces.detect import Face, largest_and_central, shared_detector
+from facectl_runtime.faces.detect import Face
 from facectl_runtime.image import Pixels, to_input
 from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Squash
-
-NO_FACE = "no face was found in it; give a larger or sharper picture, or a ready crop of a face with --no-detect"
-
-
-def portrayed(picture: Image.Image) -> Face:
-    """Give the face that an RGB picture is of: of several, the one that is largest and most central.
-
-    Raises `ImageError` where there is none, and `UsageError` where the detector's weights are not here.
-    """
-    faces = shared_detector().detect(picture)
-    if not faces:
-        raise ImageError(NO_FACE)
-    return largest_and_central(faces, *picture.size)
 
 
 def crop(picture: Image.Image, face: Face, spec: InputSpec) -> Pixels:

@@ -20,7 +20,7 @@ from PIL import Image
 from facectl_runtime.devices import Device
 from facectl_runtime.engines import onnx
 from facectl_runtime.engines.base import failing
-from facectl_runtime.errors import ModelError, UsageError
+from facectl_runtime.errors import ImageError, ModelError, UsageError
 from facectl_runtime.home import home, weight_folders
 from facectl_runtime.image import Pixels, to_input
 from facectl_runtime.labelled import content_hash
@@ -52,6 +52,9 @@ _FULL_DETAIL = 48
 """Below this width in pixels of a level, landmarks are the less exact the smaller the face is."""
 _STRIDES = (8, 16, 32)
 _OUTPUTS = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
+
+
+NO_FACE = "no face was found in it; give a larger or sharper picture, or a ready crop of a face with --no-detect"
 
 
 class WeightFile(msgspec.Struct, frozen=True):
@@ -225,6 +228,17 @@ def largest_and_central(faces: Sequence[Face], width: int, height: int) -> Face:
         return (right - left) * (lower - upper) - 2 * distance
 
     return max(faces, key=rank)
+
+
+def portrayed(picture: Image.Image) -> Face:
+    """Give the face that an RGB picture is of: of several, the one that is largest and most central.
+
+    Raises `ImageError` where there is none, and `UsageError` where the detector's weights are not here.
+    """
+    faces = shared_detector().detect(picture)
+    if not faces:
+        raise ImageError(NO_FACE)
+    return largest_and_central(faces, *picture.size)
 
 
 def level_sizes(width: int, height: int) -> list[tuple[int, int]]:

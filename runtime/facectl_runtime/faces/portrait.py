@@ -11,8 +11,8 @@ from facectl_runtime import image
 from facectl_runtime.blur import BLURRED, blur
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError
-from facectl_runtime.faces.crop import NO_FACE, crop, whole_as_face
-from facectl_runtime.faces.detect import Face, largest_and_central, shared_detector
+from facectl_runtime.faces.crop import crop, whole_as_face
+from facectl_runtime.faces.detect import NO_FACE, Face, largest_and_central, shared_detector
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import InputSpec
 

@@ -14,6 +14,7 @@ from facectl_runtime import calibrate as calibrating
 from facectl_runtime import evaluate
 from facectl_runtime.calibrate import sign
 from facectl_runtime.engines import format_of
+from facectl_runtime.errors import ModelError
 from facectl_runtime.labelled import content_hash
 from facectl_runtime.threshold import Calibrated
 from helpers import call
@@ -375,3 +376,12 @@ def test_a_process_that_is_killed_leaves_the_file_as_it_was_or_whole(start, clas
 def test_a_word_of_each_in_help():
     said = call("faces", "calibrate", "--help").out
     assert all(word in said for word in ("--far", "--unknown", "--score", "--folds", "--dry-run", "--no-detect"))
+
+
+def test_a_model_that_became_another_meanwhile_is_left_alone(classifier, colours):
+    measured = spec_of(classifier)
+    colours.save(classifier, msgspec.structs.replace(measured, graph_sha256="0" * 64))
+    before = classifier.read_bytes()
+    with pytest.raises(ModelError, match="became another model while it was measured"):
+        sign(classifier, FOUND, measured)
+    assert classifier.read_bytes() == before

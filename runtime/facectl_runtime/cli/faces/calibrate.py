@@ -125,10 +125,12 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
     import msgspec
 
     from facectl_runtime.calibrate import sign
+    from facectl_runtime.engines import format_of
     from facectl_runtime.sources import display_name
 
     found: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
+    before = {model: format_of(model).read_spec(model) for model in measures}
     try:
         for model, measure in measures.items():
             calibrated, more, missing = measure()
@@ -139,7 +141,7 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
             if calibrated.frr >= _POOR:
                 _warn(model, calibrated)
             if not dry_run:
-                sign(model, calibrated)
+                sign(model, calibrated, before[model])
     finally:  # what was measured is said, whether or not it could be kept
         if json and found:
             typer.echo(msgspec.json.encode({"results": found, "left_out": left_out}).decode())
