@@ -20,6 +20,7 @@ from PIL import Image
 
 from facectl_runtime.faces.detect import DETECTOR
 from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, OutputSpec, Threshold
+from galleries import digest, unit, write
 
 SHARED = Path(__file__).parents[4] / "shared"
 LFW = Path(os.environ.get("FACECTL_TEST_DATA", SHARED / "data")) / "lfw"
@@ -148,3 +149,17 @@ def nobody() -> Callable[[], AbstractContextManager[None]]:
             os.seteuid(0)
 
     return become
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "people.gallery"
+
+
+@pytest.fixture
+def full(file):
+    """Give a gallery of two people, of three photographs and one."""
+    with write(file) as gallery:
+        for number, name in enumerate(("Zoë", "Ann", "Zoë", "Zoë")):
+            gallery.add(name, unit(1, number), f"{name}-{number}.jpg", digest(number))
+    return file
