@@ -146,7 +146,7 @@ def test_what_is_no_table_of_labels_is_one_line(read, text, said):
 
 
 def test_a_table_too_large_is_refused(read, monkeypatch):
-    monkeypatch.setattr("facectl_trainer.data.csv_labels.MAX_BYTES", 20)
+    monkeypatch.setattr("facectl_runtime.text.MAX_BYTES", 20)
     assert "20 bytes" in fails(read, "ID,Class\na.jpg,OLD\n" * 2)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import msgspec
 
 from facectl_runtime.errors import UsageError, one_line, reason
+from facectl_runtime.text import read_text
 
 COLUMNS = ("Anchor", "Positive", "Negative")
 """Of a file of triplets: paths of an anchor, of another photograph of that person, and of one of somebody else."""
-MAX_BYTES = 64 * 2**20  # of a list of pairs: over a million
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ def read_pairs(path: Path) -> list[Pair]:
     set. A fold is so many lines `Name i j`, then as many `Name i Other j`: photograph i of Name is
     `Name/Name_%04d.jpg`. Raises `UsageError` where the file cannot be read or a line is not as it should be.
     """
-    lines = _text(path, "a list of pairs such as LFW's pairs.txt").rstrip().splitlines()
+    lines = read_text(path, "a list of pairs such as LFW's pairs.txt").rstrip().splitlines()
     if not lines:
         raise UsageError(f"{path}: empty; its first line must say how many pairs there are, such as 10 300")
     folds, each = _header(path, lines[0])
@@ -141,7 +141,7 @@ def check_images(listed: Path, data: Path, pairs: Sequence[Pair], most: int = 3)
 def _triplets(path: Path) -> Iterator[tuple[int, tuple[str, str, str]]]:
     """Give (number of the line, the three fields) of each row that is not blank."""
     # Strict: a quotation mark that is never closed would swallow the rows after it.
-    reader = csv.reader(StringIO(_text(path, "a CSV of triplets"), newline=""), strict=True)
+    reader = csv.reader(StringIO(read_text(path, "a CSV of triplets"), newline=""), strict=True)
     places: list[int] | None = None
     found = False
     try:
@@ -171,18 +171,4 @@ def _places(path: Path, header: Sequence[str]) -> list[int]:
 
 def _is_below(path: str) -> bool:
     posix, windows = PurePosixPath(path), PureWindowsPath(path)
-    return not posix.is_absolute() and not windows.drive and ".." not in posix.parts and "\0" not in path
-
-
-def _text(path: Path, what: str) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror}); give {what}") from error
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{path}: over {MAX_BYTES:,} bytes; give {what} alone")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: byte {error.start:,} is not UTF-8 text; save it as UTF-8") from error
+    return not posix.is_absolute() and not windows.drive and ".." not in posix.parts

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.faces import pair_files
 from facectl_runtime.faces.pair_files import Pair, read_pairs, read_triplets
 
 PROTOCOL = Path(os.environ.get("FACECTL_TEST_DATA", Path(__file__).parents[4] / "shared/data")) / "lfw-protocol"
@@ -102,7 +101,7 @@ def test_a_list_that_is_not_there_is_named(tmp_path):
 
 
 def test_a_list_that_is_far_too_long_is_not_read(write, monkeypatch):
-    monkeypatch.setattr(pair_files, "MAX_BYTES", 10)
+    monkeypatch.setattr("facectl_runtime.text.MAX_BYTES", 10)
     with pytest.raises(UsageError, match="over 10 bytes"):
         read_pairs(write(SMALL))
 
@@ -165,6 +164,7 @@ def test_what_facectl_writes_is_read(tmp_path):
         ("Anchor,Positive,Negative\na,a,c\n", "line 2: it names 'a' with a photograph twice"),
         ('Anchor,Positive,Negative\n"a,b,c\n', "not a table, line 2"),
         (b"Anchor,Positive,Negative\n\xe9,b,c\n", "byte 25 is not UTF-8"),
+        (b"Anchor,Positive,Negative\na\0,b,c\n", "zero bytes"),
         (ROWS + "".join(f"x/{n}.jpg,y/{n}.jpg,ann/1.jpg\n" for n in range(3)), "6 of its 10 images are not below"),
     ],
 )

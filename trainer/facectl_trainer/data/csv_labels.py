@@ -9,13 +9,13 @@ from pathlib import Path
 from facectl_runtime.errors import UsageError, describe, did_you_mean, one_line, reason
 from facectl_runtime.labelled import Image
 from facectl_runtime.sources import display_name
+from facectl_runtime.text import read_text
 from facectl_trainer.data.files_below import FilesBelow
 
 _FILE = "file filename file_name path filepath file_path image image_path image_name img photo photograph picture"
 FILE_COLUMNS = (*_FILE.split(), "image_id", "id", "name")
 """What the column of files may be called, likeliest first; where none is there, it is the first column."""
 LABEL_COLUMNS = ("class", "label", "category", "target", "class_name", "label_name")
-MAX_BYTES = 64 * 2**20  # of a table: a million rows
 _DELIMITERS = ",;\t"
 NOT_IN_TABLE = "not in the table"
 """Why an image is left out that no row names."""
@@ -91,7 +91,7 @@ def _rows(table: Path, file_column: str | None, label_column: str | None) -> tup
 
 def _read(table: Path) -> tuple[list[str], Iterator[list[str]]]:
     """Give (the names of the columns, the fields of each row), stripped."""
-    text = _text(table)
+    text = read_text(table, "a CSV of files and classes")
     first = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     # Strict: a quotation mark that is never closed would swallow the rows after it.
@@ -108,23 +108,6 @@ def _read(table: Path) -> tuple[list[str], Iterator[list[str]]]:
     if header is None:
         raise UsageError(f"{table}: empty; its first line must name the columns, such as ID,Class")
     return header, stripped
-
-
-def _text(table: Path) -> str:
-    try:
-        with table.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{table}: cannot be read ({error.strerror}); give a CSV of files and classes") from error
-    if len(content) > MAX_BYTES:
-        raise UsageError(f"{table}: over {MAX_BYTES:,} bytes; give a CSV of files and classes alone")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{table}: byte {error.start:,} is not UTF-8 text; save it as CSV UTF-8") from error
-    if "\0" in text:
-        raise UsageError(f"{table}: not text, for it has zero bytes; save it as CSV UTF-8")
-    return text
 
 
 def _columns(table: Path, header: Sequence[str], file: str | None, label: str | None) -> tuple[int, int]:
