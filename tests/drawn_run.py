@@ -71,6 +71,12 @@ def draw_run(folder, data, labels, *, each=2, sure=0.9, wrong=(), seed=0, name=N
     return folder
 
 
+def history_of(folder):
+    """Read what a training kept of each epoch, but for how long it took."""
+    with (folder / "history.csv").open() as file:
+        return [{key: row[key] for key in row if key != "seconds"} for row in csv.DictReader(file)]
+
+
 def _spec(name, labels, seed):
     source = Provenance("zoo", seed, "0" * 64, "efficientnet_lite0", None, None, {}, "2026-01-02T03:04:05Z")
     return ModelSpec(name=name, task="classify", precision="fp32", labels=tuple(labels),

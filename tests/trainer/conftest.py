@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from drawn_people import RECIPE, draw_people
 from helpers import Ran, call
 
 COLOURS = {"red": (205, 60, 50), "green": (60, 170, 70), "blue": (50, 70, 200)}
@@ -128,3 +129,23 @@ def refused(train: Callable[..., Ran], tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     return draw_classes(tmp_path / "data", {"red": 4, "blue": 4})
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw twelve people, four photographs each, which no test may change."""
+    return draw_people(tmp_path_factory.mktemp("few"), [f"Person {number}" for number in range(12)], each=4, seed=5)
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Callable[..., Path]:
+    """Give a function that writes a recipe of an embedding."""
+
+    def write(text: str = RECIPE, *changes: tuple[str, str]) -> Path:
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "mine.toml").write_text(text)
+        return tmp_path / "mine.toml"
+
+    return write

@@ -1,6 +1,5 @@
 """Training an embedding through the command line: people that it has not seen are told apart better than before."""
 
-import csv
 import json
 import shutil
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 
 from drawn_people import HEAD, LAYERS, RECIPE, STAGE, draw_people
-from drawn_run import draw_run
+from drawn_run import draw_run, history_of
 from facectl_runtime import spec as contract
 from facectl_runtime.image import load
 from facectl_trainer.backbones import BACKBONES
@@ -30,11 +29,6 @@ def people(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    return draw_people(tmp_path_factory.mktemp("few"), [f"Person {number}" for number in range(12)], each=4, seed=5)
-
-
-@pytest.fixture(scope="module")
 def runs(people, tiny_weights, tmp_path_factory):
     """Train with each sampling, and nothing; gives {how: (folder, what `train --json` said)}."""
     place, found = tmp_path_factory.mktemp("runs"), {}
@@ -50,25 +44,6 @@ def runs(people, tiny_weights, tmp_path_factory):
             assert (done.code, done.err) == (0, "")
             found[how] = place / how, done.json()
     return found
-
-
-@pytest.fixture
-def mine(tmp_path):
-    """Give a function that writes a recipe."""
-
-    def write(text=RECIPE, *changes):
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        (tmp_path / "mine.toml").write_text(text)
-        return tmp_path / "mine.toml"
-
-    return write
-
-
-def history_of(folder):
-    with (folder / "history.csv").open() as file:
-        return [{key: row[key] for key in row if key != "seconds"} for row in csv.DictReader(file)]
 
 
 def spec_of(folder):

@@ -1,12 +1,12 @@
 """What is asked of a training of an embedding, what cannot be, and what ends it before its time."""
 
-import csv
 import shutil
 
 import numpy as np
 import pytest
 
 from drawn_people import HEAD, RECIPE, draw_people
+from drawn_run import history_of
 from facectl_trainer.data.split import Fold
 from facectl_trainer.data.split_classes import split_classes
 from facectl_trainer.recipe import EmbedPlan, LayerPlan, load_recipe, variants
@@ -15,30 +15,6 @@ from facectl_trainer.unfinished import Unfinished
 from tiny_network import SIDE, recipe
 
 pytest.importorskip("tf_keras")
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    return draw_people(tmp_path_factory.mktemp("few"), [f"Person {number}" for number in range(12)], each=4, seed=5)
-
-
-@pytest.fixture
-def mine(tmp_path):
-    """Give a function that writes a recipe."""
-
-    def write(text=RECIPE, *changes):
-        for old, new in changes:
-            assert old in text
-            text = text.replace(old, new)
-        (tmp_path / "mine.toml").write_text(text)
-        return tmp_path / "mine.toml"
-
-    return write
-
-
-def history_of(folder):
-    with (folder / "history.csv").open() as file:
-        return [{key: row[key] for key in row if key != "seconds"} for row in csv.DictReader(file)]
 
 
 # What is asked for

@@ -1,6 +1,5 @@
 """A training that is interrupted and continued gives what it would have given uninterrupted."""
 
-import csv
 import json
 import shutil
 from dataclasses import replace
@@ -8,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from drawn_run import history_of
 from facectl_runtime.errors import UsageError
 from facectl_trainer.augment import AugmentPlan, CopiesPlan
 from facectl_trainer.backbones import BACKBONES
@@ -78,11 +78,6 @@ def interrupted(tiny, left_behind, uneven, tmp_path):  # noqa: ARG001  # it adds
     """Give what was to be trained there, with a copy of what was left."""
     shutil.copytree(left_behind, tmp_path / "runs" / "mine.unfinished")
     return job(uneven, tmp_path / "runs" / "mine", SHORT)
-
-
-def history_of(folder):
-    with (folder / "history.csv").open() as file:
-        return [{key: row[key] for key in row if key != "seconds"} for row in csv.DictReader(file)]
 
 
 def values_of(folder):
