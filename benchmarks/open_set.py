@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from common import keep, spread, test_data
-from facectl_runtime.at_rate import lowest_threshold, most_accepted
 from facectl_runtime.devices import Device
 from facectl_runtime.faces.embedder import Embedder, embed, open_embedder
 from facectl_runtime.faces.gallery import Gallery
 from facectl_runtime.faces.search import Templates, search
 from facectl_runtime.labelled import choose_images
 from facectl_runtime.output import columns
+from facectl_runtime.threshold.rates import lowest_threshold, most_accepted
 from lfw_view2 import CROPS, export_facenet, link_development, link_people
 
 ENROLLED, STRANGERS, DRAWS = 100, 1000, 10

@@ -19,12 +19,12 @@ import numpy.typing as npt
 import facectl_runtime
 from common import facectl, keep, test_data
 from exports import exported
-from facectl_runtime.known_scores import SCORES, score, separation
 from facectl_runtime.labelled import Split
 from facectl_runtime.metrics import wilson
 from facectl_runtime.output import columns
 from facectl_runtime.rows import Row
 from facectl_runtime.spec import UNKNOWN
+from facectl_runtime.threshold.known_scores import SCORES, score, separation
 from facectl_runtime.verification import group_interval
 
 HELD_OUT, FAR, SEED = 5, 0.05, 0

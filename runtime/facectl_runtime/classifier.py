@@ -45,7 +45,7 @@ def _is_known(answer: Answers, spec: ModelSpec) -> bool:
         return True
     if spec.threshold.score == "max_probability":
         return bool(answer.max() >= spec.threshold.value)
-    from facectl_runtime.known_scores import score
+    from facectl_runtime.threshold.known_scores import score
 
     return bool(score(spec.threshold.score, answer[None])[0] >= np.float32(spec.threshold.value))
 

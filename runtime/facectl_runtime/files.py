@@ -71,8 +71,22 @@ def _scratch_name(target: Path) -> str:
     return f".{target.name}.facectl."
 
 
-def _locked(folder: Path) -> int | None:
-    """Lock a folder until the descriptor given is closed; None where another process has it, or there are no locks."""
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process has a folder for itself, and have it; where there are no locks, go on at once."""
+    lock = _locked(folder, wait=True)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _locked(folder: Path, *, wait: bool = False) -> int | None:
+    """Lock a folder until the descriptor given is closed; None where there are no locks, or another process has it.
+
+    With `wait`, what another has is waited for.
+    """
     try:
         import fcntl
 
@@ -80,8 +94,8 @@ def _locked(folder: Path) -> int | None:
     except (ImportError, OSError):
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # also of a file system without locks, as some that come over a network
         os.close(descriptor)
         return None
     return descriptor

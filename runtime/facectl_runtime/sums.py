@@ -26,10 +26,12 @@ def written(sums: Mapping[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
 
 
-def holds(model: Path) -> bool:
-    """Tell whether the checksums beside a model, a file or a folder, name all of it, and rightly."""
+def holds(model: Path) -> bool | None:
+    """Tell whether the checksums beside a model, a file or a folder, are right; None where they do not name it."""
     named = _named(model, read_sums(model.parent / SUMS) or {})
-    return bool(named) and all(
+    if not named:
+        return None
+    return all(
         (model.parent / name).is_file() and content_hash(model.parent / name) == digest
         for name, digest in named.items()
     )

@@ -13,7 +13,7 @@ import pytest
 
 from facectl_runtime import files
 from facectl_runtime.errors import FacectlError, UsageError
-from facectl_runtime.files import exchange, remove_abandoned, scratch_beside, swap_in
+from facectl_runtime.files import alone_in, exchange, remove_abandoned, scratch_beside, swap_in
 
 # Each puts one folder after another at the place given, 20 files of one number in each: written anew, or two in turn.
 REPLACE = """
@@ -35,7 +35,7 @@ CHILD = """
 import sys
 from itertools import count
 from pathlib import Path
-from facectl_runtime.files import exchange, scratch_beside, swap_in
+from facectl_runtime.files import alone_in, exchange, scratch_beside, swap_in
 
 def filled(folder, number):
     folder.mkdir(exist_ok=True)
@@ -278,3 +278,29 @@ def test_a_full_disk_is_the_machines_fault(tmp_path, monkeypatch, number, code):
         pass
     assert raised.value.exit_code == code
     assert ("make room" in str(raised.value)) == (code == 1)
+
+
+COUNT = """
+import sys
+from pathlib import Path
+from facectl_runtime.files import alone_in
+folder = Path(sys.argv[1])
+for _ in range(200):
+    with alone_in(folder):
+        (folder / "count").write_text(str(int((folder / "count").read_text()) + 1))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
+def test_one_at_a_time_is_alone_in_a_folder(tmp_path):
+    (tmp_path / "count").write_text("0")
+    counting = [subprocess.Popen([sys.executable, "-c", COUNT, tmp_path]) for _ in range(2)]
+    assert [process.wait(timeout=60) for process in counting] == [0, 0]
+    assert contents(tmp_path) == {"count": "400"}
+
+
+def test_where_there_are_no_locks_nothing_is_waited_for(tmp_path, monkeypatch):
+    with alone_in(tmp_path):
+        monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+        with alone_in(tmp_path), alone_in(tmp_path / "missing"):
+            pass

@@ -27,7 +27,6 @@ OF_FACES = {
     "facectl_runtime.evaluate",
     "facectl_runtime.faces",
     "facectl_runtime.threshold",
-    "facectl_runtime.known_scores",
 }
 ABOVE = {"facectl_trainer", "facectl_export"}
 # The process ends by os._exit, so what was imported is told as the command returns.

@@ -63,9 +63,9 @@ def test_a_model_has_right_sums_where_all_of_it_is_as_they_say(folder):
     assert holds(folder / "b.mlpackage")
     (folder / "b.mlpackage" / "Data" / "b.bin").write_text("c")
     assert holds(folder / "a.onnx")
-    assert not holds(folder / "b.mlpackage")
+    assert holds(folder / "b.mlpackage") is False
     (folder / "b.mlpackage" / "Data" / "b.bin").unlink()
-    assert not holds(folder / "b.mlpackage")
+    assert holds(folder / "b.mlpackage") is False
 
 
 @pytest.mark.parametrize("sums", [None, {}, {"b.onnx": B}, {"a.onnx.zip": A}])
@@ -73,7 +73,7 @@ def test_a_model_that_is_not_named_has_none(folder, sums):
     (folder / SUMS).unlink()
     if sums is not None:
         write(folder, sums)
-    assert not holds(folder / "a.onnx")
+    assert holds(folder / "a.onnx") is None
 
 
 def test_what_has_changed_is_renewed_and_others_are_left_as_they_are(folder):

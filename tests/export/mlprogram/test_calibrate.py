@@ -2,12 +2,12 @@
 
 import shutil
 
-from facectl_runtime.calibrate import sign
 from facectl_runtime.coreml_metadata import graph_digest
 from facectl_runtime.engines import format_of
 from facectl_runtime.labelled import content_hash
 from facectl_runtime.sums import SUMS, read_sums, written
-from facectl_runtime.threshold import Calibrated
+from facectl_runtime.threshold.calibrated import Calibrated
+from facectl_runtime.threshold.sign import sign
 
 FOUND = Calibrated(
     value=0.75, score="margin", far_asked=0.1, far=0.09, far_interval=(0.05, 0.2), far_count=100, false_accepts=9,

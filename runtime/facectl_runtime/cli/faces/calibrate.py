@@ -9,16 +9,17 @@ import typer
 
 from facectl_runtime.cli.faces.options import DetectOption
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption, ThreadsOption
-from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line, one_line
+from facectl_runtime.errors import ImageError, UsageError, counted, describe, left_out_line, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.devices import Device
     from facectl_runtime.labelled import Chosen
     from facectl_runtime.spec import ModelSpec
-    from facectl_runtime.threshold import Calibrated
+    from facectl_runtime.threshold.calibrated import Calibrated
 
 _FAR_OF_FACES, _FAR_OF_CLASSES = 1e-3, 1e-2
 _POOR = 0.3  # false-reject rate that is worth a word
+_NOT_SUMMED = "SHA256SUMS beside it did not fit it before, and stays as it is; export again to have it right"
 _WORDS = {
     True: (("pair of two people", "pairs of two people"), ("pair of one person", "pairs of one person")),
     False: (("unknown image", "unknown images"), ("known image answered right", "known images answered right")),
@@ -96,9 +97,9 @@ def calibrate(
     """
     from functools import partial
 
-    from facectl_runtime.calibrate import check_signable
     from facectl_runtime.devices import parse_device
     from facectl_runtime.progress import progress
+    from facectl_runtime.threshold.sign import check_signable
 
     def say(line: str) -> None:
         if not quiet:
@@ -124,9 +125,9 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
     """Measure each model, say and keep what was found; give path → why of the images left out."""
     import msgspec
 
-    from facectl_runtime.calibrate import sign
     from facectl_runtime.engines import format_of
     from facectl_runtime.sources import display_name
+    from facectl_runtime.threshold.sign import sign
 
     found: list[dict[str, Any]] = []
     left_out: dict[str, str] = {}
@@ -139,9 +140,9 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
             if not json:
                 typer.echo(one_line(f"{display_name(model)}: {_line(calibrated)}"))
             if calibrated.frr >= _POOR:
-                _warn(model, calibrated)
-            if not dry_run:
-                sign(model, calibrated, before[model])
+                _warn(model, _withheld(calibrated))
+            if not dry_run and not sign(model, calibrated, before[model]):
+                _warn(model, _NOT_SUMMED)
     finally:  # what was measured is said, whether or not it could be kept
         if json and found:
             typer.echo(msgspec.json.encode({"results": found, "left_out": left_out}).decode())
@@ -172,7 +173,8 @@ def _measure(
 
 def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
     from facectl_runtime.faces.detect import shared_detector
-    from facectl_runtime.held_out import FOLDS, check_people
+    from facectl_runtime.threshold.faces import calibrate_embeddings, check_people
+    from facectl_runtime.threshold.folds import FOLDS
 
     far, people = asked.far or _FAR_OF_FACES, [image.label for image in chosen.images]
     folds = asked.folds or max(3, min(FOLDS, len(set(people))))
@@ -185,13 +187,17 @@ def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
 
     def measure() -> _Measured:
         from facectl_runtime.faces.embedder import embed, open_embedder
-        from facectl_runtime.threshold import calibrate_embeddings
 
         asked.say(f"{model.name}: {chosen.what}")
         embedder = open_embedder(model, asked.device)
         with asked.progress(f"faces by {model.name}", len(chosen.images)) as advance:
             found = embed(embedder, chosen, advance, asked.device.cores, detect=asked.detect)
-        calibrated = calibrate_embeddings(found.embeddings, found.people, far, folds, asked.seed)
+        try:
+            calibrated = calibrate_embeddings(found.embeddings, found.people, far, folds, asked.seed)
+        except UsageError as error:
+            n = f"{len(found.left_out):,} of {len(chosen.images):,} photographs were left out"
+            why = f"; {n} ({describe(found.left_out)})" if found.left_out else ""
+            raise UsageError(f"{chosen.what}: {error}{why}") from error
         return _Measured(calibrated, {}, found.left_out)
 
     return measure
@@ -202,9 +208,10 @@ def _of_classes(
 ) -> "Measure":
     import msgspec
 
-    from facectl_runtime.calibrate import calibrate_classes, check_score, unknown_images
-    from facectl_runtime.held_out import FOLDS, check_counts
     from facectl_runtime.labelled import class_folders, presplit
+    from facectl_runtime.threshold.classes import check_counts
+    from facectl_runtime.threshold.classifier import calibrate_classes, check_score, unknown_images
+    from facectl_runtime.threshold.folds import FOLDS
 
     known, others = unknown_images(chosen.images, spec.labels)
     if not others and unknown is None and data is not None and presplit(data) is None:
@@ -256,10 +263,13 @@ def _grouped(folder: Path) -> "Chosen":
     return Chosen(folder, images, f"all images of {folder}", {})
 
 
-def _warn(model: Path, found: "Calibrated") -> None:
-    what = "of one person's photographs" if found.score == "cosine" else "of what it names rightly"
-    line = f"{found.frr:.0%} {what} will be unknown; take another model, or ask for a greater --far"
+def _warn(model: Path, line: str) -> None:
     typer.echo(one_line(f"facectl: {model}: {line}"), err=True)
+
+
+def _withheld(found: "Calibrated") -> str:
+    what = "of one person's photographs" if found.score == "cosine" else "of what it names rightly"
+    return f"{found.frr:.0%} {what} will be unknown; take another model, or ask for a greater --far"
 
 
 def _line(found: "Calibrated") -> str:

@@ -1,4 +1,4 @@
-"""Thresholds at a stated false-accept rate, against brute force and against what simulated people truly do."""
+"""A threshold of faces at a stated false-accept rate, against brute force and what simulated people truly do."""
 
 import itertools
 import math
@@ -7,14 +7,85 @@ import time
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from facectl_runtime.at_rate import most_accepted
 from facectl_runtime.errors import UsageError
 from facectl_runtime.faces import pairs
-from facectl_runtime.held_out import deal
 from facectl_runtime.metrics import wilson
 from facectl_runtime.spec import Threshold
-from facectl_runtime.threshold import calibrate_embeddings, calibrate_scores
+from facectl_runtime.threshold.faces import calibrate_embeddings, check_people, pairs_outside
+from facectl_runtime.threshold.folds import deal
+from facectl_runtime.threshold.rates import most_accepted
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 5), min_size=3, max_size=12), st.integers(3, 5), st.integers(0, 9))
+def test_pairs_outside_two_folds_are_counted(sizes, folds, seed):
+    photographs = np.array(sizes)
+    fold = deal(photographs, min(folds, len(sizes)), seed)
+    found = pairs_outside(photographs, fold)
+    nobody = fold.max() + 1
+    for a in range(nobody + 1):
+        for b in range(nobody + 1):
+            rest = [size for size, number in zip(sizes, fold, strict=True) if number not in (a, b)]
+            assert found[a, b] == sum(rest[i] * rest[j] for i in range(len(rest)) for j in range(i))
+    assert (
+        np.sort(found.ravel()).tolist()
+        == np.sort(pairs_outside(photographs, deal(photographs, nobody, 99)).ravel()).tolist()
+    )
+
+
+def named(*sizes):
+    return [f"person {number:03}" for number, size in enumerate(sizes) for _ in range(size)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "far", "folds", "says"),
+    [
+        ([2] * 40, 0, 10, "a false-accept rate of 0 cannot be asked for"),
+        ([2] * 40, 1, 10, "a false-accept rate of 1 cannot"),
+        ([2] * 40, math.nan, 10, "a false-accept rate of nan cannot"),
+        (
+            [2] * 40, 1e-4, 10,
+            "a false-accept rate of 0.0001 needs at least 30,000 pairs of different people, and there are 3,120; ask "
+            "for 0.00097 or more, or add more people",
+        ),
+        (
+            [2] * 40, 1e-3, 3,
+            "a false-accept rate of 0.001 needs at least 1,000 pairs of different people outside every two folds, and "
+            "there are 312; ask for 0.0033 or more, or add more people",
+        ),
+        ([2] * 5, 0.1, 3, "needs at least 10 pairs of different people outside every two folds, and there are 0; add"),
+        ([2] * 7, 0.1, 10, "7 people cannot be parted into 10 folds; ask for 7 folds, or add people to make 10"),
+        ([9], 0.1, 10, "1 person cannot be parted into 10 folds; add people to make 10"),
+        ([], 0.1, 10, "0 people cannot be parted into 10 folds; add people to make 10"),
+        ([2] * 40, 0.1, 2, "2 folds cannot be measured on by thresholds chosen on others; 3 or more are needed"),
+        ([2] * 40, 0.1, 1, "1 fold cannot be measured on"),
+        ([1] * 40, 0.1, 10, "none of the 40 people has two photographs"),
+    ],
+)  # fmt: skip
+def test_what_people_cannot_support_is_refused_in_one_line(sizes, far, folds, says):
+    with pytest.raises(UsageError, match=says) as met:
+        check_people(named(*sizes), far, folds)
+    assert "\n" not in str(met.value)
+
+
+@pytest.mark.parametrize("folds", [3, 4, 10, 20])
+def test_the_least_rate_of_people_that_is_named_is_granted(folds):
+    for people in range(20, 60, 3):
+        who = named(*range(1, people + 1))
+        with pytest.raises(UsageError) as met:
+            check_people(who, 1e-7, folds)
+        least = float(str(met.value).split("ask for ")[1].split()[0])
+        check_people(who, least, folds)
+        with pytest.raises(UsageError):
+            check_people(who, least * 0.9, folds)
+
+
+def test_what_people_can_support_passes():
+    check_people(named(*[2] * 10), 0.1, 10)
+    check_people(named(*[2] * 6), 0.99, 3)
 
 
 def photograph(people, each, seed=0, spread=0.0, noise=0.5, dimensions=16):
@@ -211,91 +282,6 @@ def test_one_photograph_under_many_names_is_said():
     embeddings[:20] = np.eye(16)[0]  # a norm that no rounding touches
     with pytest.raises(UsageError, match=r"180 pairs of different people score 1, .* same picture under two names"):
         calibrate_embeddings(embeddings, who, 0.01)
-
-
-def strange(groups, each, seed, effect=1.0):
-    random = np.random.default_rng(seed)
-    found = np.repeat(random.normal(0, effect, groups), each) + random.normal(0, 1, groups * each)
-    return (found / 20).astype(np.float32), np.repeat(np.arange(groups), each)
-
-
-def upper_tail(value):
-    return math.erfc(value / math.sqrt(2)) / 2
-
-
-def test_a_classifier_s_threshold_and_rates_are_those_of_brute_force():
-    random = np.random.default_rng(0)
-    unknown, groups = strange(13, 20, 0)
-    known, right = random.normal(0.1, 0.05, 301).astype(np.float32), random.random(301) < 0.8
-    found = calibrate_scores("max_probability", known, right, unknown, 0.05, groups, folds=5, seed=2)
-    assert found.value == np.float32(pick(unknown, 0.05))
-    fold = deal(np.full(13, 20), 5, 2)[groups]
-    chosen = [pick(unknown[fold != number], 0.05) for number in range(5)]
-    assert found.false_accepts == sum(np.sum(unknown[fold == n] >= chosen[n]) for n in range(5))
-    assert (found.far_count, found.frr_count, found.groups, found.folds) == (260, right.sum(), 13, 5)
-    assert np.sum(known[right] < min(chosen)) <= found.false_rejects <= np.sum(known[right] < max(chosen))
-    assert found.frr_interval == wilson(found.false_rejects, found.frr_count)
-
-
-def test_a_wrong_answer_withheld_is_no_false_reject():
-    known = np.r_[np.full(50, 0.9), np.zeros(50)].astype(np.float32)
-    unknown = np.linspace(0.1, 0.8, 100, dtype=np.float32)
-    assert calibrate_scores("margin", known, known > 0.5, unknown, 0.05).false_rejects == 0
-    assert calibrate_scores("margin", known, np.ones(100, bool), unknown, 0.05).frr == 0.5
-
-
-def test_rates_of_groups_that_differ_are_near_the_truth_and_their_interval_holds_it():
-    known, right = np.full(100, 0.5, np.float32), np.ones(100, bool)
-    runs = [calibrate_scores("max_probability", known, right, *parts(seed), folds=10, seed=seed) for seed in range(60)]
-    truth = [upper_tail(20 * run.value / math.sqrt(2)) for run in runs]
-    assert np.mean([run.far for run in runs]) == pytest.approx(np.mean(truth), rel=0.15)
-    assert np.mean(truth) == pytest.approx(0.05, rel=0.2)
-    inside = [run.far_interval[0] <= far <= run.far_interval[1] for run, far in zip(runs, truth, strict=True)]
-    naive = [wilson(run.false_accepts, run.far_count) for run in runs]
-    assert np.mean(inside) >= 0.85
-    assert np.mean([low <= far <= high for (low, high), far in zip(naive, truth, strict=True)]) <= 0.8
-
-
-def parts(seed):
-    unknown, groups = strange(40, 30, seed)
-    return unknown, 0.05, groups
-
-
-def test_unknown_images_with_no_groups_are_each_their_own():
-    unknown, _ = strange(300, 1, 0)
-    found = calibrate_scores("margin", unknown + 0.2, np.ones(300, bool), unknown, 0.05)
-    assert found.groups == 300
-    assert found == calibrate_scores("margin", unknown + 0.2, np.ones(300, bool), unknown, 0.05, np.arange(300))
-
-
-@pytest.mark.parametrize(
-    ("right", "far", "says"),
-    [(True, 0.02, "0.02 needs at least 150 unknown images"), (False, 0.1, "none of 50 known images is answered right")],
-)
-def test_what_a_classifier_s_images_cannot_support_is_refused(right, far, says):
-    scores = np.linspace(0, 0.9, 100, dtype=np.float32)
-    with pytest.raises(UsageError, match=says):
-        calibrate_scores("margin", np.ones(50, np.float32), np.full(50, right), scores, far)
-
-
-def test_unknown_images_of_the_greatest_score_leave_no_threshold():
-    unknown = np.r_[np.ones(20), np.linspace(0, 0.9, 80)].astype(np.float32)
-    with pytest.raises(UsageError, match="20 unknown images score 1"):
-        calibrate_scores("margin", np.ones(50, np.float32), np.ones(50, bool), unknown, 0.1)
-
-
-@pytest.mark.parametrize(
-    ("known", "right", "unknown", "groups"),
-    [
-        (np.ones(5, np.float32), np.ones(4, bool), np.ones(50, np.float32), None),
-        (np.ones(5), np.ones(5, bool), np.ones(50, np.float32), None),
-        (np.ones(5, np.float32), np.ones(5, bool), np.full(50, np.nan, np.float32), None),
-        (np.ones(5, np.float32), np.ones(5, bool), np.ones(50, np.float32), [1, 2]),
-    ],
-)
-def test_arrays_that_do_not_fit_are_refused(known, right, unknown, groups):
-    with pytest.raises(ValueError, match=r"go together|go with|float32|finite"):
-        calibrate_scores("margin", known, right, unknown, 0.1, groups)
 
 
 def test_a_spec_s_threshold_is_made_of_it():

@@ -1,4 +1,4 @@
-"""The lowest threshold at a rate, against what it says of itself."""
+"""How many false accepts a rate allows, and the lowest threshold for that, against what they say of themselves."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facectl_runtime.at_rate import lowest_threshold, most_accepted
+from facectl_runtime.threshold.rates import lowest_threshold, most_accepted, most_accepted_outside
 
 
 @settings(deadline=None)
@@ -28,3 +28,16 @@ def test_the_lowest_threshold_lets_in_no_more_than_allowed_and_no_lower_score_wo
 )  # fmt: skip
 def test_as_many_are_allowed_as_the_rate_says(far, count, allowed):
     assert most_accepted(far, count) == allowed
+
+
+@settings(deadline=None)
+@given(st.integers(4, 10**6), st.floats(0, 1, exclude_min=True, exclude_max=True), st.floats(0.1, 1))
+def test_as_large_a_share_is_allowed_of_those_outside_a_fold(count, far, part):
+    outside = np.array([[1, math.ceil(part * count)], [count - 1, count]])
+    found = most_accepted_outside(far, count, outside)
+    all_of_them = most_accepted(far, count)
+    assert found[-1, -1] == all_of_them
+    assert (found < outside).all()
+    assert (found >= 0).all()
+    exact = outside * (all_of_them / count)
+    assert (np.abs(found - np.minimum(exact, outside - 1)) <= 0.5).all()

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facectl_runtime.at_rate import lowest_threshold
 from facectl_runtime.faces import pairs
-from facectl_runtime.faces.fold_thresholds import choose_thresholds
-from facectl_runtime.held_out import deal, pairs_outside
+from facectl_runtime.threshold.faces import pairs_outside
+from facectl_runtime.threshold.folds import deal
+from facectl_runtime.threshold.pair_thresholds import choose_thresholds
+from facectl_runtime.threshold.rates import lowest_threshold
 
 
 @pytest.fixture

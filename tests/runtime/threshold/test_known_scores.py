@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.known_scores import SCORES, score, separation
 from facectl_runtime.spec import Threshold
+from facectl_runtime.threshold.known_scores import SCORES, most_telling, score, separation
 
 rows = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=6).filter(lambda row: sum(row) > 0.01)
 
@@ -63,3 +63,12 @@ def test_separation_is_that_of_scikit_learn():
     assert found.auroc == pytest.approx(sklearn.roc_auc_score(truth, scores))
     far, tar, _ = sklearn.roc_curve(truth, scores, drop_intermediate=False)
     assert found.fpr_at_95_tpr == far[tar >= 0.95].min()
+
+
+def test_the_score_of_the_greatest_auroc_tells_most_and_of_equals_the_first():
+    unknown = {kind: np.arange(10) for kind in "abc"}
+    assert most_telling({"a": np.arange(10), "b": np.arange(10) + 2, "c": np.arange(10) + 1}, unknown) == "b"
+    assert most_telling({"c": np.arange(10), "a": np.arange(10)}, unknown) == "c"
+    many = np.arange(2000)
+    nearly = np.where(many == 1000, 999, many)  # half a pair of four million more
+    assert most_telling({"a": many, "b": many}, {"a": many, "b": nearly}) == "a"

@@ -7,11 +7,8 @@ a bin, or above it, in which a threshold may yet be found. Which of those kept i
 import numpy as np
 import numpy.typing as npt
 
-from facectl_runtime.at_rate import lowest_threshold
 from facectl_runtime.faces.pairs import Embeddings, People, Scores, highest_different
-
-Float32s = npt.NDArray[np.float32]
-Int64s = npt.NDArray[np.int64]
+from facectl_runtime.threshold.rates import Float32s, Int64s, lowest_threshold
 
 _HALF = 256  # bins on each side of 0: a power of two, by which float32 is scaled exactly
 _BINS = 2 * _HALF + 1  # the last is of scores of 1

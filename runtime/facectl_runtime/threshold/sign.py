@@ -1,0 +1,41 @@
+"""A threshold put into a model's spec, with the checksums beside the model."""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from facectl_runtime import sums
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import ModelError
+from facectl_runtime.files import alone_in
+from facectl_runtime.spec import ModelSpec
+from facectl_runtime.threshold.calibrated import Calibrated
+
+
+def check_signable(model: Path) -> None:
+    """Refuse a model into which no threshold can be put. Raises `ModelError`."""
+    if format_of(model).sign is None:
+        raise ModelError(f"{model}: a threshold cannot be put into such a model; use an .onnx, .tflite or a run folder")
+
+
+def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None) -> bool:
+    """Put a threshold into a model's spec, and bring the checksums beside it up to date.
+
+    `measured`: the spec as it was when measuring began. Gives whether the checksums are right, where there are any of
+    this model: those that did not fit it before stay as they are, for nobody knows which of the two is right. Of two
+    processes that sign in one folder, one waits for the other.
+
+    Raises `ModelError`, also where it is another model by now.
+    """
+    check_signable(model)
+    reader = format_of(model)
+    assert reader.sign is not None
+    with alone_in(model.parent):
+        spec = reader.read_spec(model)
+        if measured and (spec.graph_sha256, spec.provenance) != (measured.graph_sha256, measured.provenance):
+            raise ModelError(f"{model}: became another model while it was measured; calibrate it again")
+        fit = sums.holds(model)
+        reader.sign(model, replace(spec, threshold=calibrated.threshold()))
+        if fit:
+            sums.renew(model)
+    return fit is not False
