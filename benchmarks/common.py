@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -155,3 +155,9 @@ def read_results(name: str) -> dict[str, Any]:
     """Read the figures that a benchmark kept."""
     figures: dict[str, Any] = json.loads((OUT / f"{name}.json").read_text(encoding="utf-8"))
     return figures
+
+
+def table(header: str, rows: Iterable[Sequence[object]]) -> list[str]:
+    """Give the lines of a table in Markdown; ` | ` parts the columns of the header, and cells are Markdown too."""
+    columns = header.split(" | ")
+    return [f"| {' | '.join(map(str, cells))} |" for cells in (columns, ["---"] * len(columns), *rows)]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common import has_results, read_results
+from common import has_results, read_results, table
 from facectl_runtime.metrics import wilson
 from readme_faces import faces
 
@@ -30,9 +30,8 @@ def tables() -> str:
     lines += ["", *_near_duplicates(read_results("near_duplicates")), "", _straddling(read_results("straddling"))]
     extraction = _extraction(read_results("features")) if has_results("features") else []
     lines += faces()
-    lines += ["", "| what | measured | against | ratio |", "| --- | --- | --- | --- |"]
     rows = [*_speed(cold, folder), *_video(read_results("video")), *extraction, *_check()]
-    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    lines += ["", *table("what | measured | against | ratio", rows)]
     lines += [
         "",
         *_peers(read_results("peers")),
@@ -51,13 +50,12 @@ def tables() -> str:
 def _exports(figures: dict[str, Any]) -> list[str]:
     """Show what each file costs: every file there is of one network, and several networks by folds."""
     whole = figures["matrix"]
+    header = "file | top-1 | drop, points [95 %] | agrees | MB | zipped | time, × fp32 | made in"
     lines = [
         f"Every file of one EfficientNet-Lite0 on twenty animals, {whole['n']} test images; the trained model's top-1 "
         f"is {whole['trained']:.4f}. All of it took {whole['minutes']:.1f} minutes and {whole['peak_gb']:.1f} GB:",
         "",
-        "| file | top-1 | drop, points [95 %] | agrees | MB | zipped | time, × fp32 | made in |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-        *(_file(name, one) for name, one in whole["files"].items()),
+        *table(header, (_file(name, one) for name, one in whole["files"].items())),
     ]
     if figures["networks"]:
         lines += [
@@ -72,17 +70,16 @@ def _exports(figures: dict[str, Any]) -> list[str]:
 
 
 def _networks(networks: dict[str, Any]) -> list[str]:
-    lines = [
-        "| network | n | trained | file | top-1 | drop, points [95 %] | agrees | MB | time, × fp32 | gate passed "
-        "| wanted |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    header = (
+        "network | n | trained | file | top-1 | drop, points [95 %] | agrees | MB | time, × fp32 | gate passed | wanted"
+    )
+    rows = []
     for name, one in networks.items():
         for file, row in one["files"].items():
-            cells = (name, one["n"], f"{one['trained']:.4f}", *_cells(file, row), _times(row))
+            network = (name, one["n"], f"{one['trained']:.4f}")
             wanted = f"drop ≤ {100 * row['wanted']:.1f}" if row.get("wanted") else ""
-            lines.append(f"| {' | '.join(map(str, cells))} | {row['passed']} of {row['of']} | {wanted} |")
-    return lines
+            rows.append((*network, *_cells(file, row), _times(row), f"{row['passed']} of {row['of']}", wanted))
+    return table(header, rows)
 
 
 def _folded(summary: str, table: list[str]) -> list[str]:
@@ -104,19 +101,17 @@ def _core_ml(figures: dict[str, Any]) -> list[str]:
 
 
 def _packages(networks: dict[str, Any]) -> list[str]:
-    lines = [
-        "| network | n | file | largest \\|Δp\\| | agrees | rounded: largest \\|Δp\\| | agrees | read in "
-        "| time, × ONNX |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    header = (
+        "network | n | file | largest \\|Δp\\| | agrees | rounded: largest \\|Δp\\| | agrees | read in | time, × ONNX"
+    )
+    rows = []
     for name, network in networks.items():
         for precision, one in network["files"].items():
             plain = (f"{one['largest']:.2g}", f"{one['agreement']:.4f}")
             rounded = (f"{one['declared_largest']:.2g}", f"{one['declared_agreement']:.4f}")
             time = f"{network['times_onnx']:.2f}" if precision == "fp32" else ""
-            cells = (name, str(network["n"]), precision, *plain, *rounded, f"{one['read_seconds']:.2f} s", time)
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines
+            rows.append((name, network["n"], precision, *plain, *rounded, f"{one['read_seconds']:.2f} s", time))
+    return table(header, rows)
 
 
 def _mediapipe(figures: dict[str, Any]) -> list[str]:
@@ -130,9 +125,8 @@ def _mediapipe(figures: dict[str, Any]) -> list[str]:
     return [f"MediaPipe {version}'s ImageClassifier gives facectl's label to {figures['n']} photographs: {shares}."]
 
 
-def _file(name: str, row: dict[str, Any]) -> str:
-    cells = (*_cells(name, row), f"{row['zipped'] / 1e6:.2f}", _times(row), f"{row['seconds']:.0f} s")
-    return f"| {' | '.join(cells)} |"
+def _file(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    return *_cells(name, row), f"{row['zipped'] / 1e6:.2f}", _times(row), f"{row['seconds']:.0f} s"
 
 
 def _cells(name: str, row: dict[str, Any]) -> tuple[str, str, str, str, str]:
@@ -152,52 +146,48 @@ def _times(row: dict[str, Any]) -> str:
 
 def _backbones(figures: dict[str, Any]) -> list[str]:
     """Show each backbone's frozen features on the twenty animals, best first."""
-    lines = [
+    rows = (
+        (name, one["side"], f"{one['top1']:.4f}", "{:.4f} to {:.4f}".format(*one["interval"]))
+        for name, one in sorted(figures["backbones"].items(), key=lambda item: -item[1]["top1"])
+    )
+    return [
         f"The same animals, a softmax layer on the frozen features of each backbone, {figures['folds']} folds pooled:",
         "",
-        "| backbone | input | top-1 | 95 % interval |",
-        "| --- | --- | --- | --- |",
+        *table("backbone | input | top-1 | 95 % interval", rows),
     ]
-    for name, one in sorted(figures["backbones"].items(), key=lambda item: -item[1]["top1"]):
-        low, high = one["interval"]
-        lines.append(f"| {name} | {one['side']} | {one['top1']:.4f} | {low:.4f} to {high:.4f} |")
-    return lines
 
 
 def _recipes() -> list[str]:
     """Show the recipes on photographs of the write-ups' kind."""
-    lines = [
-        "The recipes: mean ± standard deviation of three seeds, each on its own test split of n images, and the 95 % "
-        "interval (Wilson) at the mean. The sisters (balanced accuracy; one seed where the network is trained) and the "
-        "pair: five folds pooled.",
-        "",
-        "| photographs | trained | top-1 | 95 % interval | n |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    rows = []
     for name, photographs in PHOTOGRAPHS.items():
         for one in read_results(name)["variants"].values() if has_results(name) else ():
             spread = "" if one["spread"] is None else f" ± {one['spread']:.4f}"
             low, high = wilson(round(one["mean"] * one["n"]), one["n"])
             interval = "" if name == "twins" else f"{low:.4f} to {high:.4f}"  # no share of n images, but balanced
-            cells = (photographs, one["what"].rstrip("."), f"{one['mean']:.4f}{spread}", interval)
-            lines.append(f"| {' | '.join(cells)} | {one['n']} |")
-    return lines
+            rows.append((photographs, one["what"].rstrip("."), f"{one['mean']:.4f}{spread}", interval, one["n"]))
+    return [
+        "The recipes: mean ± standard deviation of three seeds, each on its own test split of n images, and the 95 % "
+        "interval (Wilson) at the mean. The sisters (balanced accuracy; one seed where the network is trained) and the "
+        "pair: five folds pooled.",
+        "",
+        *table("photographs | trained | top-1 | 95 % interval | n", rows),
+    ]
 
 
 def _near_duplicates(figures: dict[str, Any]) -> list[str]:
     """Show how many planted copies are found, beside what people use instead."""
-    lines = [
+    rows = (
+        (kind, *(f"{one[tool][name]:.3f}" for tool in ("facectl", "phash") for name in ("recall", "precision")))
+        for kind, one in figures["copies"].items()
+    )
+    return [
         f"Near duplicates: a copy of each of the {figures['n']} animals, planted kind by kind, as `facectl data check` "
         f"finds them and as pHash does (imagehash, {figures['bits']} bits of 64). The animals have "
         f"{figures['own_pairs']} such pairs of their own, most of them leopards and their mirror images.",
         "",
-        "| copies | recall | precision | pHash: recall | precision |",
-        "| --- | --- | --- | --- | --- |",
+        *table("copies | recall | precision | pHash: recall | precision", rows),
     ]
-    for kind, one in figures["copies"].items():
-        cells = (f"{one[tool][name]:.3f}" for tool in ("facectl", "phash") for name in ("recall", "precision"))
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return lines
 
 
 def _straddling(figures: dict[str, Any]) -> str:
@@ -304,78 +294,80 @@ def _video(figures: dict[str, Any]) -> list[tuple[str, str, str, str]]:
 
 def _peers(figures: dict[str, Any]) -> list[str]:
     """Show the same classifier as people run it without facectl."""
-    lines = [
+    header = (
+        "program | cold start, least to most | test photographs a second | 12 megapixels a second "
+        "| peak memory | installed | top-1 | other"
+    )
+    return [
         "The same trained classifier on the same photographs, whole processes in turn, their start included: top-1 is "
         f"of its {figures['n']} test photographs, and `other` counts those to which the answer is not the trained "
         "model's. The scripts are [OpenCV's](benchmarks/opencv_script.py), with its own resize, and "
         "[Keras's](benchmarks/keras_script.py).",
         "",
-        "| program | cold start, least to most | test photographs a second | 12 megapixels a second | peak memory "
-        "| installed | top-1 | other |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(header, (_peer(name, one, figures["rounds"]) for name, one in figures["peers"].items())),
     ]
-    for name, one in figures["peers"].items():
-        start, small, large = (one[what] for what in figures["rounds"])
-        cells = (
-            name,
-            f"{_ms(start['seconds'])}, {_ms(min(start['each']))} to {_ms(max(start['each']))}",
-            *(f"{rate['images_a_second']:.1f}" for rate in (small, large)),
-            *(f"{size:.0f} MB" for size in (large["peak_mb"], one["installed_mb"])),
-            f"{one['accuracy']:.4f}",
-            str(one["other_label"]),
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+
+
+def _peer(name: str, one: dict[str, Any], rounds: list[str]) -> tuple[object, ...]:
+    start, small, large = (one[what] for what in rounds)
+    return (
+        name,
+        f"{_ms(start['seconds'])}, {_ms(min(start['each']))} to {_ms(max(start['each']))}",
+        *(f"{rate['images_a_second']:.1f}" for rate in (small, large)),
+        *(f"{size:.0f} MB" for size in (large["peak_mb"], one["installed_mb"])),
+        f"{one['accuracy']:.4f}",
+        one["other_label"],
+    )
 
 
 def _live(figures: dict[str, Any]) -> list[str]:
     """Show how old answers are, how a lost camera comes back, and how memory grows."""
-    lines = [
+    header = (
+        "camera | one inference, while the camera is read | age of an answer, p95 "
+        "| two frames and an inference | since it was sent, p95 | seen, answered | longest way back "
+        "| memory a minute, median [95 %] | by a line | in all"
+    )
+    return [
         f"A camera of {figures['fps']} frames a second, {figures['width']} × {figures['height']}, on the loopback, and "
         f"a model that is slower (ResNet50); memory over {figures['minutes']:g} minutes.",
         "",
-        "| camera | one inference, while the camera is read | age of an answer, p95 | two frames and an inference "
-        "| since it was sent, p95 | seen, answered | longest way back | memory a minute, median [95 %] | by a line "
-        "| in all |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(header, (_camera(name, one) for name, one in figures["cameras"].items())),
     ]
-    for name, one in figures["cameras"].items():
-        memory, frames, back = one["memory"], one["frames"], one["back"]
-        growth = [
-            f"{memory[f'{kind}kb_a_minute']:+.0f} kB [{memory[f'{kind}interval'][0]:+.0f}, "
-            f"{memory[f'{kind}interval'][1]:+.0f}]"
-            for kind in ("", "line_")
-        ]
-        cells = (
-            name,
-            f"{_ms(one['inference']['alone'])}, {_ms(one['inference']['beside_the_camera'])}",
-            _ms(one["age"]["p95"]),
-            _ms(one["age"]["bound"]),
-            _ms(one["since_sending"]["p95"]) if "since_sending" in one else "",
-            f"{frames['seen']:,}, {frames['answered']:,}",
-            f"{max(each['back'] for each in back):.2f} s of {len(back)}",
-            *growth,
-            f"{memory['change_kb']:+.0f} kB of {memory['resident_kb'][-1] / 1e3:.0f} MB",
-        )
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+
+
+def _camera(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+    memory, frames, back = one["memory"], one["frames"], one["back"]
+    growth = [
+        f"{memory[f'{kind}kb_a_minute']:+.0f} kB [{memory[f'{kind}interval'][0]:+.0f}, "
+        f"{memory[f'{kind}interval'][1]:+.0f}]"
+        for kind in ("", "line_")
+    ]
+    return (
+        name,
+        f"{_ms(one['inference']['alone'])}, {_ms(one['inference']['beside_the_camera'])}",
+        _ms(one["age"]["p95"]),
+        _ms(one["age"]["bound"]),
+        _ms(one["since_sending"]["p95"]) if "since_sending" in one else "",
+        f"{frames['seen']:,}, {frames['answered']:,}",
+        f"{max(each['back'] for each in back):.2f} s of {len(back)}",
+        *growth,
+        f"{memory['change_kb']:+.0f} kB of {memory['resident_kb'][-1] / 1e3:.0f} MB",
+    )
 
 
 def _raspberry_pi(figures: dict[str, Any]) -> list[str]:
     """Show what an emulated board answers."""
-    lines = [
-        f"An emulated Raspberry Pi (QEMU, Debian's arm64), `facectl[cpu,tflite]` of {figures['installed_mb']:.0f} "
-        f"MB: `facectl verify`, and `predict` against this machine on {figures['n']} photographs.",
-        "",
-        "| board, emulated | file | verify, largest \\|Δ\\| | predict: agrees | largest \\|Δp\\| |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    rows = []
     for board, one in figures["boards"].items():
         for file, row in one["files"].items():
             verify = f"{'passed' if row['verify']['passed'] else 'FAILED'}, {row['verify']['largest']:.1g}"
-            cells = (board, file, verify, f"{row['agreement']:.3f}", f"{row['largest']:.1g}")
-            lines.append(f"| {' | '.join(cells)} |")
-    return lines
+            rows.append((board, file, verify, f"{row['agreement']:.3f}", f"{row['largest']:.1g}"))
+    return [
+        f"An emulated Raspberry Pi (QEMU, Debian's arm64), `facectl[cpu,tflite]` of {figures['installed_mb']:.0f} "
+        f"MB: `facectl verify`, and `predict` against this machine on {figures['n']} photographs.",
+        "",
+        *table("board, emulated | file | verify, largest \\|Δ\\| | predict: agrees | largest \\|Δp\\|", rows),
+    ]
 
 
 def _ms(seconds: float) -> str:

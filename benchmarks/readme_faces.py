@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common import has_results, read_results
+from common import has_results, read_results, table
 from lfw_view2 import percent
 
 
@@ -25,91 +25,104 @@ def faces() -> list[str]:
 
 
 def _view2(figures: dict[str, Any]) -> list[str]:
-    lines = [
+    header = (
+        "crop, file | accuracy, % | drop to fp32, points [95 %] | AUC | EER, % | TAR at FAR 1e-2, % | at 1e-3, % | MB"
+    )
+    return [
         f"Faces: LFW's View 2, {figures['pairs']:,} pairs in ten folds, by FaceNet's network, of the runs that "
         "`facectl train triplet --variant facenet-plain` and `facenet` make. Its own Keras file has "
         f"{percent(figures['original'])} % in the middle of the picture.",
         "",
-        "| crop, file | accuracy, % | drop to fp32, points [95 %] | AUC | EER, % | TAR at FAR 1e-2, % | at 1e-3, % "
-        "| MB |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(header, (_checked(name, one) for name, one in figures["files"].items())),
+        "",
+        "![ROC of FaceNet's exported files on LFW](docs/images/lfw_roc.png)",
     ]
-    for name, one in figures["files"].items():
-        drop = ""
-        if one["drop"] and "fp32" not in name:
-            points, low, high = (100 * value for value in one["drop"])
-            drop = f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
-        cells = (f"{percent(one['accuracy'])} ± {percent(one['standard_error'])}", drop, f"{one['auc']:.5f}")
-        rates = (percent(one[key]) for key in ("eer", "tar_at_far_1e2", "tar_at_far_1e3"))
-        lines.append(f"| {' | '.join((name, *cells, *rates, format(one['mb'], '.0f')))} |")
-    return [*lines, "", "![ROC of FaceNet's exported files on LFW](docs/images/lfw_roc.png)"]
+
+
+def _checked(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+    drop = ""
+    if one["drop"] and "fp32" not in name:
+        points, low, high = (100 * value for value in one["drop"])
+        drop = f"{points:+.2f} [{low:+.2f}, {high:+.2f}]"
+    rates = (percent(one[key]) for key in ("eer", "tar_at_far_1e2", "tar_at_far_1e3"))
+    return name, _accuracy(one), drop, f"{one['auc']:.5f}", *rates, f"{one['mb']:.0f}"
+
+
+def _accuracy(one: dict[str, Any]) -> str:
+    return f"{percent(one['accuracy'])} ± {percent(one['standard_error'])}"
 
 
 def _peers(figures: dict[str, Any]) -> list[str]:
-    lines = [
+    header = (
+        "program | accuracy, % | AUC | TAR at FAR 1e-3, % | ms a face, median (p95) | no face found | installed, MB"
+    )
+    rows = (
+        (
+            name,
+            _accuracy(one),
+            f"{one['auc']:.5f}",
+            percent(one["tar_at_far_1e3"]),
+            f"{one['ms']:.0f} ({one['p95_ms']:.0f})",
+            one["no_face"],
+            f"{one['installed_mb']:.0f}",
+        )
+        for name, one in figures["programs"].items()
+    )
+    return [
         "The same pairs, each program finding, aligning and embedding one photograph at a time, in turn; installed "
         "with its packages and models, of which dlib loads a part:",
         "",
-        "| program | accuracy, % | AUC | TAR at FAR 1e-3, % | ms a face, median (p95) | no face found "
-        "| installed, MB |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        *table(header, rows),
     ]
-    for name, one in figures["programs"].items():
-        accuracy = f"{percent(one['accuracy'])} ± {percent(one['standard_error'])}"
-        times = f"{one['ms']:.0f} ({one['p95_ms']:.0f})"
-        cells = (name, accuracy, f"{one['auc']:.5f}", percent(one["tar_at_far_1e3"]), times)
-        installed = f"{one['installed_mb']:.0f}"
-        lines.append(f"| {' | '.join((*cells, str(one['no_face']), installed))} |")
-    return lines
 
 
 def _open_set(figures: dict[str, Any]) -> list[str]:
-    lines = [
+    rows = (
+        (name, *(f"{100 * rate['mean']:.2f} ± {100 * rate['spread']:.2f}" for rate in one.values()))
+        for name, one in figures["files"].items()
+    )
+    return [
         f"Open set: {figures['enrolled']} people enrolled with one photograph each, {figures['strangers']:,} others as "
         f"strangers, {figures['draws']} draws; share of {figures['asked']:.0f} photographs of the enrolled that are "
         "named rightly, mean ± spread:",
         "",
-        "| crop, file | rank 1, % | at FAR 1e-2, % | at FAR 1e-3, % |",
-        "| --- | --- | --- | --- |",
+        *table("crop, file | rank 1, % | at FAR 1e-2, % | at FAR 1e-3, %", rows),
     ]
-    for name, one in figures["files"].items():
-        cells = (f"{100 * rate['mean']:.2f} ± {100 * rate['spread']:.2f}" for rate in one.values())
-        lines.append(f"| {' | '.join((name, *cells))} |")
-    return lines
 
 
 def _triplets(figures: dict[str, Any]) -> list[str]:
-    lines = [
+    header = "embedding | accuracy, % | AUC | positive is nearer, % | loss"
+    return [
         f"Triplets: {2 * figures['triplets']} decisions on {figures['test_people']:,} people of LFW's development set, "
         f"heads trained on {figures['train_photographs']:,} photographs of {figures['train_people']:,} others, "
         f"{figures['seeds']} seeds:",
         "",
-        "| embedding | accuracy, % | AUC | positive is nearer, % | loss |",
-        "| --- | --- | --- | --- | --- |",
+        *table(header, (_way(name, one) for name, one in figures["ways"].items())),
     ]
-    for name, one in figures["ways"].items():
-        spread = "" if one["spread"] is None else f" ± {100 * one['spread']:.2f}"
-        accuracy = f"{100 * one['accuracy']:.2f}{spread}"
-        measures = (f"{one['auc']:.4f}", f"{100 * one['in_order']:.1f}", f"{one['triplet_loss']:.4f}")
-        lines.append(f"| {' | '.join((name, accuracy, *measures))} |")
-    return lines
+
+
+def _way(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+    spread = "" if one["spread"] is None else f" ± {100 * one['spread']:.2f}"
+    accuracy = f"{100 * one['accuracy']:.2f}{spread}"
+    return name, accuracy, f"{one['auc']:.4f}", f"{100 * one['in_order']:.1f}", f"{one['triplet_loss']:.4f}"
 
 
 def _unknown(figures: dict[str, Any]) -> list[str]:
-    rows = figures["files"]
-    first = next(iter(rows.values()))
-    lines = [
+    files = figures["files"]
+    first = next(iter(files.values()))
+    header = "file | AUROC, best score | FAR, kinds not calibrated with [least, most round] | FRR on test [95 %]"
+    return [
         f"Unknown animals: fifteen of twenty kinds trained, five held out, in {len(first['rounds'])} rounds; the "
         f"threshold asked for FAR {figures['far_asked']:g}. FRR is of right answers that are withheld:",
         "",
-        "| file | AUROC, best score | FAR, kinds not calibrated with [least, most round] | FRR on test [95 %] |",
-        "| --- | --- | --- | --- |",
+        *table(header, (_withheld(name, one) for name, one in files.items())),
     ]
-    for name, one in rows.items():
-        best = max(one["auroc"], key=lambda kind: one["auroc"][kind])
-        cells = (f"{one['auroc'][best]:.4f} ({best.replace('_', ' ')})", _rate(one["far_new"]), _rate(one["frr_check"]))
-        lines.append(f"| {' | '.join((name, *cells))} |")
-    return lines
+
+
+def _withheld(name: str, one: dict[str, Any]) -> tuple[str, ...]:
+    best = max(one["auroc"], key=lambda kind: one["auroc"][kind])
+    auroc = f"{one['auroc'][best]:.4f} ({best.replace('_', ' ')})"
+    return name, auroc, _rate(one["far_new"]), _rate(one["frr_check"])
 
 
 def _rate(one: dict[str, Any]) -> str:
@@ -118,34 +131,42 @@ def _rate(one: dict[str, Any]) -> str:
 
 
 def _identify(figures: dict[str, Any]) -> list[str]:
-    rows = figures["stages"]
-    stages = [name for name in next(iter(rows.values())) if not name.startswith("search") and name != "whole"]
-    searches = [name for name in next(iter(rows.values())) if name.startswith("search")]
+    measured = figures["stages"]
+    kinds = list(next(iter(measured.values())))
+    stages = [name for name in kinds if not name.startswith("search") and name != "whole"]
+    searches = [name for name in kinds if name.startswith("search")]
     named = [f"search of {int(name.split()[1]):,}" for name in searches]
-    lines = [
+    rows = (
+        (
+            name,
+            *(f"{one[stage]:.1f}" for stage in stages),
+            *(f"{one[each]:.2f}" for each in searches),
+            f"{one['whole']:.0f}",
+        )
+        for name, one in measured.items()
+    )
+    return [
         "`facectl faces identify`, milliseconds a photograph by stage on two cores:",
         "",
-        f"| file, photograph | {' | '.join((*stages, *named))} | whole |",
-        "| --- |" + " --- |" * (len(stages) + len(named) + 1),
+        *table(f"file, photograph | {' | '.join((*stages, *named))} | whole", rows),
     ]
-    for name, one in rows.items():
-        cells = [*(f"{one[stage]:.1f}" for stage in stages), *(f"{one[each]:.2f}" for each in searches)]
-        whole = f"{one['whole']:.0f}"
-        lines.append(f"| {' | '.join((name, *cells, whole))} |")
-    return lines
 
 
 def _search(figures: dict[str, Any]) -> list[str]:
-    lines = [
+    rows = (
+        (
+            f"{one['rows']:,}",
+            one["queries"],
+            f"{one['search_ms']:.3f}",
+            f"{one['rows_ratio']:.2f}",
+            f"{one['ratio']:.2f}",
+        )
+        for one in figures["searches"]
+        if one["k"] == 1 and one["people"] == one["rows"]
+    )
+    return [
         "The most alike of so many people, one photograph each, against numpy's own matrix product with the rows of "
         "their embeddings, and with the columns that a gallery is read into:",
         "",
-        "| people | faces | ms | ratio to rows | to columns |",
-        "| --- | --- | --- | --- | --- |",
+        *table("people | faces | ms | ratio to rows | to columns", rows),
     ]
-    for one in figures["searches"]:
-        if one["k"] == 1 and one["people"] == one["rows"]:
-            cells = (f"{one['rows']:,}", str(one["queries"]), f"{one['search_ms']:.3f}")
-            ratios = (f"{one['rows_ratio']:.2f}", f"{one['ratio']:.2f}")
-            lines.append(f"| {' | '.join((*cells, *ratios))} |")
-    return lines
