@@ -14,14 +14,11 @@ import pytest
 
 import rpicam_vid
 from clips import numbered, write_clip
+from helpers import rows
 from streams import mjpeg, serve
 
 LONG = 30  # seconds: how long a test waits for what must happen; never reached where it does
 FILM = numbered(300)
-
-
-def rows(ran):
-    return ran.json()["results"]
 
 
 @pytest.fixture

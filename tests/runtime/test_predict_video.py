@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import threading
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +16,7 @@ from clips import cut, numbered, write_clip
 from facectl_runtime import reading, save
 from facectl_runtime.devices import usable_cores
 from facectl_runtime.video import clip
+from helpers import rows, stdin
 
 WHEEL = ("red", "green", "blue")
 
@@ -25,14 +25,6 @@ WHEEL = ("red", "green", "blue")
 def film(tmp_path):
     """Make three seconds of video, red, green and blue for a second each."""
     return write_clip(tmp_path / "film.mp4", numbered(90, hold=30), gop=15)
-
-
-def stdin(monkeypatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(data))))
-
-
-def rows(ran):
-    return ran.json()["results"]
 
 
 def test_every_frame_is_answered_in_its_order(model, film, facectl):

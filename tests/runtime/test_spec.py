@@ -1,19 +1,14 @@
 """The contract as files carry it: what is written is read back, and nothing that is wrong is let in."""
 
 import copy
-import hashlib
-from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from facectl_runtime import spec as contract
 from facectl_runtime.errors import ModelError
 from facectl_runtime.spec import (
     GOLDEN_BYTES,
-    Adapter,
     CenterCrop,
     FaceAlign,
     Golden,
@@ -21,83 +16,14 @@ from facectl_runtime.spec import (
     InputSpec,
     Letterbox,
     Metrics,
-    ModelSpec,
-    OutputSpec,
-    Provenance,
     Squash,
-    Threshold,
     decode,
     encode,
     summary,
 )
+from specs import CLASSIFIER, EMBEDDER, FOREIGN, OBJECTS, OPTIONAL, REQUIRED, SHA, at, changed, plain, refused, sealed
 
-SHA = "0123456789abcdef" * 4
-PROVENANCE = Provenance("zoo", 7, SHA, "lite0", SHA, "Apache-2.0", {"numpy": "2.4"}, "2026-01-02T03:04:05Z")
-CLASSIFIER = ModelSpec(
-    name="zoo",
-    task="classify",
-    precision="int8",
-    labels=("cat", "dog", "großer Bär"),
-    input=InputSpec(224, 160, CenterCrop(0.875)),
-    output=OutputSpec("probabilities", 3),
-    provenance=PROVENANCE,
-    threshold=Threshold(0.5, "max_probability", 0.01, 200, 0.02, 300),
-    metrics=Metrics(0.9, 100, (0.8, 0.95)),
-    golden=Golden((GoldenImage(b"\x89PNG", (0.1, 0.2, 0.7)),), 0.01),
-)
-EMBEDDER = ModelSpec(
-    name="faces",
-    task="embed",
-    precision="fp32",
-    labels=(),
-    input=InputSpec(112, 112, FaceAlign(((1.0, 2.0),) * 5)),
-    output=OutputSpec("embedding", 512),
-    provenance=PROVENANCE,
-    embedding_id="triplet/embedding",
-    threshold=Threshold(-0.2, "cosine", 0.001, 6000, 0.02, 300),
-)
-FOREIGN = msgspec.structs.replace(
-    CLASSIFIER,
-    adapter=Adapter("nchw", "bgr", 255.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "logits"),
-    provenance=msgspec.structs.replace(PROVENANCE, data_fingerprint=None),
-)
 FACE = {"kind": "face_align", "landmarks": [[0, 0]] * 5}
-
-
-def plain(spec: ModelSpec = CLASSIFIER) -> dict[str, Any]:
-    return msgspec.json.decode(encode(spec))
-
-
-def at(tree: Any, path: str) -> tuple[Any, Any]:
-    """Give the parent of the place that `path` names, and its key there."""
-    *above, last = [int(step) if step.isdigit() else step for step in path.split(".")] if path else [None]
-    for step in above:
-        tree = tree[step]
-    return tree, last
-
-
-def changed(path: str, value: Any, spec: ModelSpec = CLASSIFIER) -> dict[str, Any]:
-    tree = plain(spec)
-    parent, key = at(tree, path)
-    parent[key] = value
-    return tree
-
-
-def sealed(tree: Any) -> bytes:
-    """Write a tree as JSON, with the digest that belongs to it where it has one."""
-    if "spec_sha256" not in tree:
-        return msgspec.json.encode(tree)
-    blank = msgspec.json.encode({**tree, "spec_sha256": None})
-    return msgspec.json.encode({**tree, "spec_sha256": hashlib.sha256(blank).hexdigest()})
-
-
-def refused(tree: Any) -> str:
-    with pytest.raises(ModelError) as caught:
-        decode(sealed(tree), "zoo.onnx")
-    message = str(caught.value)
-    assert message.startswith("zoo.onnx: ")
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize("spec", [CLASSIFIER, EMBEDDER, FOREIGN], ids=["classifier", "embedder", "foreign"])
@@ -223,9 +149,6 @@ def test_an_answer_expected_that_is_no_number_is_refused(value):
         decode(text, "zoo.onnx")
 
 
-OBJECTS = ["", "input", "input.resize", "output", "provenance", "threshold", "metrics", "golden", "golden.images.0"]
-
-
 @pytest.mark.parametrize("path", OBJECTS)
 def test_an_unknown_key_is_refused_and_named(path):
     tree = plain()
@@ -234,13 +157,6 @@ def test_an_unknown_key_is_refused_and_named(path):
     message = refused(tree)
     assert "surplus" in message
     assert "changed" not in message  # its digest is right: another facectl wrote it so
-
-
-OPTIONAL = {"gate", "embedding_id", "threshold", "metrics", "golden", "graph_sha256"}
-REQUIRED = [
-    *(key for key in plain() if key not in OPTIONAL | {"spec_version"}),
-    *(f"{path}.{key}" for path in OBJECTS if path for key in at(plain(), f"{path}.x")[0] if key != "fraction"),
-]
 
 
 @pytest.mark.parametrize("path", ["spec_version", *REQUIRED])
@@ -296,60 +212,6 @@ def test_a_spec_that_contradicts_itself_cannot_be_made():
         CLASSIFIER.name = "other"
 
 
-EDITS = [
-    ('"cat","dog"', '"dog","cat"'),
-    ("großer", "kleiner"),
-    ('"int8"', '"fp32"'),
-    ('"value":0.5', '"value":0.05'),
-    ('"accuracy":0.9', '"accuracy":0.94'),
-    ('"width":224', '"width":225'),
-    ("0.7]", "0.71]"),
-    (SHA, SHA[::-1]),
-    ('"gate":null', '"gate":"passed"'),
-    ('"gate":null,', ""),
-    ('"spec_sha256":"', '"spec_sha256":"' + SHA + '","spec_sha256":"'),
-    (",", ", "),
-]
-
-
-def test_a_spec_that_was_edited_is_refused():
-    for old, new in EDITS:
-        text = encode(CLASSIFIER)
-        assert old in text
-        with pytest.raises(ModelError, match=r"^zoo\.onnx: its facectl spec was changed after it was written.*restore"):
-            decode(text.replace(old, new), "zoo.onnx")
-
-
-def test_another_digest_is_refused_and_so_is_none():
-    for digest, said in ((SHA, f"its spec_sha256 says {SHA[:12]}"), (None, "it has no spec_sha256")):
-        with pytest.raises(ModelError, match=rf"changed after it was written.*{said}"):
-            decode(msgspec.json.encode({**plain(), "spec_sha256": digest}), "zoo.onnx")
-
-
-def test_the_line_end_of_an_editor_is_no_change():
-    assert decode(encode(CLASSIFIER) + "\r\n", "zoo.onnx") == CLASSIFIER
-
-
-def test_the_digest_is_of_the_bytes_that_another_writer_wrote():
-    """Another order of keys, other blanks and another way to write a number."""
-    others = encode(CLASSIFIER).replace(f',"spec_sha256":"{plain()["spec_sha256"]}"', "")
-    blank = '{"spec_sha256":null,' + others[1:].replace('"threshold":{"value":0.5', '"threshold": {\n"value":5.0e-1')
-    digest = hashlib.sha256(blank.encode()).hexdigest()
-    assert decode(blank.replace("null", f'"{digest}"', 1), "zoo.onnx") == CLASSIFIER
-
-
-def test_a_spec_made_of_one_that_was_read_has_a_digest_of_its_own():
-    read = decode(encode(CLASSIFIER), "zoo.onnx")
-    other = msgspec.structs.replace(read, precision="fp32")
-    assert plain(other)["spec_sha256"] != plain(read)["spec_sha256"]
-    assert decode(encode(other), "zoo.onnx") == other
-
-
-def test_the_digest_does_not_change_the_length():
-    texts = [encode(msgspec.structs.replace(CLASSIFIER, graph_sha256=digest)) for digest in (SHA, "0" * 64)]
-    assert len(texts[0]) == len(texts[1])  # a TFLite file's spec is written over one of the same length
-
-
 def test_the_summary_is_the_spec_without_the_pictures():
     shown = summary(CLASSIFIER)
     expected = copy.deepcopy(plain())
@@ -357,92 +219,6 @@ def test_the_summary_is_the_spec_without_the_pictures():
     expected["golden"]["images"][0]["png"] = "<4 bytes>"
     assert msgspec.json.decode(msgspec.json.encode(shown)) == expected
     assert "golden" in summary(EMBEDDER)
-
-
-fractions = st.floats(0, 1)
-names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", fullmatch=True)
-words = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z")), min_size=1, max_size=20)
-counts = st.integers(1, 10**9)
-floats = st.floats(-1e6, 1e6)
-resizes = st.one_of(
-    st.just(Squash()),
-    st.builds(CenterCrop, st.floats(0, 1, exclude_min=True)),
-    st.builds(Letterbox, st.tuples(*[st.integers(0, 255)] * 3)),
-    st.builds(FaceAlign, st.tuples(*[st.tuples(floats, floats)] * 5)),
-)
-hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
-stamps = st.datetimes().map(lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}".rjust(20, "0"))
-origins = st.builds(
-    Provenance,
-    words,
-    st.integers(0, 2**32),
-    hashes,
-    words,
-    st.none() | hashes,
-    st.none() | words,
-    st.dictionaries(words, words, max_size=3),
-    stamps,
-)
-
-
-@st.composite
-def specs(draw):
-    embed = draw(st.booleans())
-    labels = () if embed else tuple(draw(st.lists(words, min_size=2, max_size=5, unique=True)))
-    size = draw(st.integers(1, 9)) if embed else len(labels)
-    resize = draw(resizes)
-    points = st.lists(st.tuples(floats, floats), min_size=5, max_size=5).map(tuple)
-    answer = st.lists(floats, min_size=size, max_size=size).map(tuple)
-    aligned = points if isinstance(resize, FaceAlign) else st.none()
-    image = st.builds(GoldenImage, st.binary(max_size=50), answer, aligned)
-    score = "cosine" if embed else draw(st.sampled_from(["max_probability", "margin", "negative_entropy"]))
-    accuracy, low, high = draw(fractions), draw(fractions), draw(fractions)
-    metrics = Metrics(accuracy, draw(counts), (min(low, accuracy), max(high, accuracy)))
-    threshold = st.builds(Threshold, st.floats(-1, 1), st.just(score), fractions, counts, fractions, counts)
-    golden = st.builds(Golden, st.lists(image, min_size=1, max_size=3).map(tuple), st.floats(0.001, 1))
-    return ModelSpec(
-        name=draw(names),
-        task="embed" if embed else "classify",
-        precision=draw(st.sampled_from(["fp32", "fp16", "int8"])),
-        labels=labels,
-        input=InputSpec(draw(st.integers(1, 4096)), draw(st.integers(1, 4096)), resize),
-        output=OutputSpec("embedding" if embed else "probabilities", size),
-        provenance=draw(origins),
-        embedding_id=draw(words) if embed else None,
-        threshold=draw(st.none() | threshold),
-        metrics=draw(st.sampled_from([None, metrics])),
-        golden=draw(st.none() | golden),
-    )
-
-
-@settings(max_examples=60, deadline=None)
-@given(specs())
-def test_any_spec_is_read_back(spec):
-    assert decode(encode(spec), "zoo.onnx") == spec
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.text() | st.binary())
-def test_any_text_is_a_model_error(text):
-    with pytest.raises(ModelError):
-        decode(text, "zoo.onnx")
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.sampled_from([*REQUIRED, *sorted(OPTIONAL)]), json_values)
-def test_any_value_in_any_place_is_a_spec_or_a_model_error(path, value):
-    try:
-        found = decode(sealed(changed(path, value)), "zoo.onnx")
-    except ModelError:
-        return
-    assert decode(encode(found), "zoo.onnx") == found
 
 
 def test_the_key_and_the_version_are_those_that_files_carry():

@@ -1,99 +1,21 @@
-"""Network streams and cameras: frames as they come, whatever happens to them on the way."""
+"""Network streams: frames as they come, whatever happens to them on the way."""
 
 import io
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from fractions import Fraction
-from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 
-import rtsp
-from clips import clip_bytes, jpeg, number_of, numbered, write_clip
+from clips import clip_bytes, jpeg, numbered, write_clip
 from facectl_runtime.errors import UsageError
-from facectl_runtime.sources import open_sources
 from facectl_runtime.video import stream as module
 from facectl_runtime.video.live import Arrived
-from facectl_runtime.video.selection import ALL
-from streams import Sent, by_frame, mjpeg, multipart, serve, transport
+from streams import by_frame, mjpeg, multipart, serve, transport
+from watching import AGAIN, FILM, LONG, delays, watch
 
-LONG = 20  # seconds: how long a test waits for what must happen; never reached where it does
-FILM = numbered(240)
-"""Eight seconds."""
-
-
-class Seen(NamedTuple):
-    """A frame that was answered."""
-
-    name: str
-    number: int
-    """What is written in the picture."""
-    frame: int
-    arrived: float
-    size: tuple[int, int]
-
-
-class Watched:
-    """Streams that are read as `predict` reads them, by an engine that takes `work` seconds a frame."""
-
-    def __init__(self, *words: str, work: float = 0, timeout: float = LONG, retries: int | None = None) -> None:
-        self.said: list[str] = []
-        self.sources, self.lives = open_sources(
-            words, selection=ALL, retries=retries, timeout=timeout, say=self.said.append
-        )
-        self.work, self.error, self.seen = work, None, []
-
-    def __iter__(self) -> Iterator[Seen]:
-        """Give frames until all streams have ended."""
-        by_name = {live.name: live for live in self.lives}
-        for source in self.sources:
-            if source.error:
-                self.error = source.error
-                continue
-            pixels = source.data()
-            time.sleep(self.work)
-            by_name[source.name].has_answered(time.monotonic() - source.arrived)
-            number = number_of(np.asarray(pixels))
-            self.seen.append(Seen(source.name, number, source.frame, source.arrived, pixels.size))
-            yield self.seen[-1]
-
-    def take(self, count: int) -> list[Seen]:
-        frames = iter(self)
-        return [next(frames) for _ in range(count)]
-
-    def to_the_end(self) -> list[Seen]:
-        return list(self)
-
-    def until(self, condition: Callable[[Seen], bool]) -> Seen:
-        return next(seen for seen in self if condition(seen))
-
-
-@contextmanager
-def watch(*words: str, **options) -> Iterator[Watched]:
-    watched = Watched(*words, **options)
-    limit = threading.Timer(LONG, lambda: [live._end(TimeoutError(f"after {LONG} s")) for live in watched.lives])
-    limit.start()
-    try:
-        yield watched
-    finally:
-        limit.cancel()
-        for live in watched.lives:
-            live.close()
-
-
-def delays(seen: list[Seen], sent: list[Sent]) -> list[float]:
-    """Give for each frame by how many seconds it was noticed later than it left."""
-    left = {one.number: one.at for one in sent}
-    return [one.arrived - left[one.number] for one in seen]
-
-
-AGAIN = 10
-"""Seconds until a source that is there again has to be seen: on a busy machine; benchmarks/live.py holds it to 3."""
 STREAMS = {
     "mjpeg": lambda **options: mjpeg(FILM, **options),
     "mjpeg without lengths": lambda **options: mjpeg(FILM, lengths=False, **options),
@@ -229,8 +151,6 @@ BROKEN = {
     "silence": lambda: serve([], stall=True),
     "no pictures": lambda: serve(multipart([b"no jpeg"] * 5), content_type="multipart/x-mixed-replace; boundary=frame"),
 }
-
-
 WHY = {
     "404": "Server returned 404 Not Found",
     "401": "Server returned 401 Unauthorized (authorization failed)",
@@ -303,102 +223,3 @@ def test_two_streams_are_read_at_the_same_time():
         names = [seen.name for seen in watched.take(16)]
         assert min(map(names.count, set(names))) >= 6
         assert set(names) == {stream.address for stream in streams}
-
-
-# Cameras on RTSP
-
-
-@pytest.mark.parametrize("path", ["/h264", "/jpeg"])
-def test_a_camera_on_rtsp_that_is_switched_off_and_on(tmp_path, path):
-    with rtsp.film(tmp_path, login="someone:secret") as camera, watch(camera.address(path), work=0.1) as watched:
-        shown = watched.lives[0].name
-        assert "someone:***@" in shown
-        seen = watched.take(8)
-        assert np.median(np.diff([one.number for one in seen])) >= 2
-        assert np.median(delays(seen, camera.sent)) < 2
-        camera.kill()
-        camera.restart()
-        restored = time.monotonic()
-        assert watched.until(lambda seen: seen.arrived > restored).arrived - restored < AGAIN
-    assert [line.split(" (")[0].split(" after")[0] for line in watched.said] == [
-        f"{shown}: lost", f"{shown}: there again"
-    ]  # fmt: skip
-    assert "secret" not in "".join(watched.said)
-
-
-def test_a_camera_on_rtsp_that_hangs_is_lost_after_the_timeout(tmp_path):
-    with rtsp.film(tmp_path) as camera, watch(camera.address(), timeout=2) as watched:
-        watched.take(3)
-        camera.freeze()
-        limit = time.monotonic() + LONG
-        while not watched.said:
-            assert time.monotonic() < limit
-            time.sleep(0.01)
-        camera.thaw()
-        thawed = time.monotonic()
-        assert watched.until(lambda seen: seen.arrived > thawed).arrived - thawed < AGAIN
-    assert "lost (nothing has come for 2 s)" in watched.said[0]
-
-
-def test_a_camera_on_rtsp_wants_its_password(tmp_path):
-    with rtsp.film(tmp_path, login="someone:secret") as camera:
-        for login, why in (("", "401"), ("someone:wrong@", "401")):
-            word = f"rtsp://{login}127.0.0.1:{camera.port}/h264"
-            with watch(word, retries=0) as watched:
-                assert watched.to_the_end() == []
-            assert why in watched.error
-            assert "wrong" not in watched.error + "".join(watched.said)
-
-
-# Cameras
-
-
-def test_a_camera_that_is_not_there_says_so():
-    with watch("99", retries=0) as watched:
-        assert watched.to_the_end() == []
-    assert watched.error.startswith("cannot be reached (No such file or directory)")
-
-
-@pytest.mark.parametrize("there", ["missing", "file", "folder"])
-def test_a_device_that_is_none_says_so(tmp_path, there):
-    path = tmp_path / "video0"
-    if there == "file":
-        path.write_bytes(bytes(1000))
-    elif there == "folder":
-        path.mkdir()
-    why = {"missing": "No such file", "file": "ioctl", "folder": "directory"}[there]
-    with pytest.raises(OSError, match=why), module.open_camera(str(path), 1) as frames:
-        next(frames)
-
-
-def test_a_device_that_this_user_may_not_open_is_not_waited_for(tmp_path, monkeypatch):
-    path = tmp_path / "video0"
-    path.touch()
-    monkeypatch.setattr(module, "_PLUGGED_IN", 0)
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
-    with pytest.raises(UsageError, match=r"may not be opened by this user; sudo usermod -aG video"):
-        module.open_camera(str(path), 1).__enter__()
-
-
-def test_a_device_that_was_just_plugged_in_is_opened_once_that_is_allowed(tmp_path, monkeypatch):
-    path = tmp_path / "video0"
-    path.touch()
-    allowed = iter([False, True])
-    monkeypatch.setattr(module, "_PLUGGED_IN", 0)
-    monkeypatch.setattr(module.os, "access", lambda *_: next(allowed))
-    with pytest.raises(OSError, match="ioctl"):
-        module.open_camera(str(path), 1).__enter__()
-
-
-def test_cameras_of_other_systems_are_refused_before_anything_else(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UsageError, match="read on Linux and macOS alone"):
-        open_sources(["0"])
-
-
-def test_two_addresses_that_differ_in_what_is_hidden_keep_apart():
-    words = ["http://127.0.0.1:9/s?key=A", "http://127.0.0.1:9/s?key=B", "http://127.0.0.1:9/t"]
-    _, lives = open_sources(words)
-    shown = "http://127.0.0.1:9/s?key=***"
-    assert [live.name for live in lives] == [f"{shown} (1)", f"{shown} (2)", "http://127.0.0.1:9/t"]

@@ -54,11 +54,11 @@ class Apart(NamedTuple):
 
 def count_cosines(embeddings: Embeddings, who: People) -> Cosines:
     """Count all pairs by their similarity."""
-    ends = [(cosines.min(), cosines.max()) for _, cosines, _ in _pairs(embeddings, who)]
+    ends = [(cosines.min(), cosines.max()) for cosines, _ in _pairs(embeddings, who)]
     low, high = (float(best(values)) for best, values in zip((min, max), zip(*ends, strict=True), strict=True))
     edges = np.linspace(low, max(high, low + 1e-6), BINS + 1)
     counts = np.zeros(2 * BINS, np.int64)
-    for _, cosines, same in _pairs(embeddings, who):
+    for cosines, same in _pairs(embeddings, who):
         place = ((cosines - low) * (BINS / (edges[-1] - low))).astype(np.int32).clip(0, BINS - 1)
         counts += np.bincount(place + BINS * same, minlength=2 * BINS)
     return Cosines(edges, counts[BINS:], counts[:BINS])
@@ -124,11 +124,11 @@ _Flags = npt.NDArray[np.bool_]
 _Values = npt.NDArray[np.float32]
 
 
-def _pairs(embeddings: Embeddings, who: People) -> Iterator[tuple[int, _Values, _Flags]]:
-    """Give (first row, similarities, whether they are of one person) of pieces that hold every pair once."""
-    for start, cosines, alike, above in _blocks(embeddings, who):
+def _pairs(embeddings: Embeddings, who: People) -> Iterator[tuple[_Values, _Flags]]:
+    """Give (similarities, whether they are of one person) of pieces that hold every pair once."""
+    for _, cosines, alike, above in _blocks(embeddings, who):
         if above.any():
-            yield start, cosines[above], alike[above]
+            yield cosines[above], alike[above]
 
 
 def _blocks(embeddings: Embeddings, who: People) -> Iterator[tuple[int, _Values, _Flags, _Flags]]:

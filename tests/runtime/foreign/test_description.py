@@ -1,81 +1,15 @@
-"""Models of others on the command line: what is said of them is checked, and a copy that carries it is one of ours."""
+"""Models of others on the command line: what is said of them, and found in them, is checked."""
 
-import hashlib
 import json
-import os
-import zipfile
 
-import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from facectl_runtime.description import Description, read_labels
-from facectl_runtime.engines import format_of
 from facectl_runtime.errors import UsageError
 from facectl_runtime.foreign import describe
-from facectl_runtime.onnx_metadata import read_metadata
 from facectl_runtime.spec import CenterCrop, Letterbox, Squash
-
-WIDTH, HEIGHT = 12, 8
-LABELS = ["red", "green", "blue"]
-
-
-def graph(classes=3, width=WIDTH, height=HEIGHT, ends=("Softmax",), inputs=1, outputs=1, shape=None, half=False):
-    """Mean of N × 3 × height × width in float32 × 4, then `ends`: the dominant colour."""
-    weights = np.eye(3, classes, dtype=np.float32) * 4
-    constants = [numpy_helper.from_array(np.array([2, 3]), "axes")]
-    nodes = [helper.make_node("ReduceMean", ["image0", "axes"], ["mean"], keepdims=0)]
-    if half:
-        constants.append(numpy_helper.from_array(weights.astype(np.float16), "half"))
-        nodes.append(helper.make_node("Cast", ["half"], ["weights"], to=TensorProto.FLOAT))
-    else:
-        constants.append(numpy_helper.from_array(weights, "weights"))
-    nodes.append(helper.make_node("MatMul", ["mean", "weights"], ["v0"]))
-    for number, op in enumerate(ends):
-        nodes.append(helper.make_node(op, [f"v{number}"], [f"v{number + 1}"]))
-    last = f"v{len(ends)}"
-    if shape:
-        constants.append(numpy_helper.from_array(np.array(shape), "shape"))
-        nodes.append(helper.make_node("Reshape", [last, "shape"], ["shaped"]))
-        last = "shaped"
-    nodes += [helper.make_node("Identity", [last], [f"out{n}"]) for n in range(outputs)]
-    sides = ["N", *(shape[1:] if shape else [classes])]
-    made = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(f"image{n}", TensorProto.FLOAT, ["N", 3, height, width]) for n in range(inputs)],
-        [helper.make_tensor_value_info(f"out{n}", TensorProto.FLOAT, sides) for n in range(outputs)],
-        constants,
-    )
-    model = helper.make_model(made, ir_version=10, opset_imports=[helper.make_opsetid("", 18)])
-    model.metadata_props.add(key="author", value="someone else")
-    return model
-
-
-@pytest.fixture
-def foreign(tmp_path):
-    """Give a function that writes a model of others."""
-
-    def write(name="other.onnx", **options):
-        path = tmp_path / name
-        onnx.save(graph(**options), path)
-        return path
-
-    return write
-
-
-@pytest.fixture
-def labels(tmp_path):
-    """Give a function that writes a file of labels."""
-
-    def write(names=LABELS, name="labels.txt"):
-        path = tmp_path / name
-        path.write_text("\n".join(names) + "\n", encoding="utf-8")
-        return path
-
-    return write
-
+from foreign_graph import HEIGHT, LABELS, WIDTH, graph
 
 # Labels
 
@@ -248,127 +182,6 @@ def test_the_spec_says_no_more_than_is_known(foreign):
     assert (spec.metrics, spec.threshold, spec.gate) == (None, None, None)
     assert (spec.provenance.data_fingerprint, spec.provenance.weights_licence) == (None, None)
     assert spec.input.resize == Squash() != CenterCrop() != Letterbox()
-
-
-# A copy
-
-
-@pytest.fixture
-def copied(foreign, labels, facectl, tmp_path):
-    path, copy = foreign(), tmp_path / "copy" / "ours.onnx"
-    ran = facectl("inspect", path, "--labels", labels(), "--mean", "0.4", "--std", "0.1", "--write-spec", copy)
-    assert (ran.code, ran.err) == (0, "")
-    assert "a model of others" in ran.out
-    return path, copy
-
-
-def test_every_command_takes_a_copy_without_options(copied, classes, paint, facectl):
-    """A picture of one colour, 255 of one channel: by hand, softmax of 4 × (1 - 0.4) / 0.1 and twice 4 × -4."""
-    _, copy = copied
-    ran = facectl("predict", copy, paint("a.png", (128, 115, 102), (WIDTH, HEIGHT)), "--json", "--topk", 3)
-    assert ran.code == 0
-    powers = np.exp(4 * (np.array([128, 115, 102]) / 255 - 0.4) / 0.1)
-    expected = dict(zip(LABELS, powers / powers.sum(), strict=True))
-    found = {top["label"]: top["probability"] for top in ran.json()["results"][0]["top"]}
-    assert found == pytest.approx(expected, abs=2e-6)
-    assert 0.1 < found["blue"] + found["green"] < 0.9
-    assert facectl("evaluate", copy, "--data", classes, "--json").json()["accuracy"] == pytest.approx(5 / 6)
-    replayed = facectl("verify", copy, "--json")
-    assert replayed.code == 0
-    assert (replayed.json()[0]["images"], replayed.json()[0]["intact"]) == (4, True)
-    assert facectl("inspect", copy, "--json").json()["labels"] == LABELS
-
-
-def test_a_copy_is_the_file_with_an_entry_behind_it(copied):
-    path, copy = copied
-    assert copy.read_bytes().startswith(path.read_bytes())
-    assert read_metadata(copy).keys() == {"author", "facectl.spec"}
-    kept, graphs = [onnx.load(each) for each in (path, copy)], []
-    for each in kept:
-        del each.metadata_props[:]
-        graphs.append(each.SerializeToString())
-    assert graphs[0] == graphs[1]
-    spec = format_of(copy).read_spec(copy)
-    assert spec.provenance.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert [item.name for item in copy.parent.iterdir()] == ["ours.onnx"]
-
-
-def test_a_damaged_copy_is_noticed(copied, facectl, paint):
-    _, copy = copied
-    whole = copy.read_bytes()
-    weights = np.float32([4, 0, 0, 0, 4]).tobytes()
-    assert whole.count(weights) == 1
-    copy.write_bytes(whole.replace(weights, np.float32([5, 0, 0, 0, 4]).tobytes()))
-    assert facectl("verify", copy).code == 5
-    assert "damaged, or edited" in facectl("predict", copy, paint("a.png")).error()
-
-
-def test_a_copy_of_a_tflite_file(labels, facectl, tmp_path, paint):
-    pytest.importorskip("ai_edge_litert.schema_py_generated")
-    from tiny_tflite import float_network, quantized_network, save
-
-    for name, network, words in (
-        ("float", float_network(), ["--mean", "0.5", "--std", "0.05"]),
-        ("quantized", quantized_network(step=1 / 8, zero=64), []),
-    ):
-        path, copy = save(tmp_path / f"{name}.tflite", None, network), tmp_path / f"{name}.copy.tflite"
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr("labels.txt", "of others")
-        ran = facectl("inspect", path, "--labels", labels(), *words, "--write-spec", copy, "--json")
-        assert ran.code == 0, ran.err
-        assert ran.json()["graph_sha256"] == format_of(copy).digest(copy)
-        assert facectl("verify", copy).code == 0
-        row = facectl("predict", copy, paint("b.png", "blue"), "--json").json()["results"][0]
-        assert (row["label"], row["probability"]) == ("blue", pytest.approx(1, abs=0.01))
-        with zipfile.ZipFile(copy) as archive:
-            assert archive.read("labels.txt") == b"of others"
-
-
-def test_force_without_a_copy_is_refused(foreign, labels, facectl):
-    for words in ([], ["--labels", labels()]):
-        ran = facectl("inspect", foreign(), *words, "--force")
-        assert ran.code == 2
-        assert "--force does nothing without --write-spec" in ran.error()
-
-
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is(foreign, labels, facectl, tmp_path):
-    path, there, folder = foreign(), tmp_path / "there.onnx", tmp_path / "folder.onnx"
-    there.write_text("mine")
-    folder.mkdir()
-    before = path.read_bytes()
-    for out, words, said in (
-        (there, [], "already there; give another name, or --force"),
-        (folder, ["--force"], "a folder stands there"),
-        (tmp_path / "m.tflite", [], "give a name that ends in .onnx"),
-        (path, ["--force"], "it is the file that is copied"),
-        (there / "m.onnx", [], "cannot be written"),
-    ):
-        ran = facectl("inspect", path, "--labels", labels(), "--write-spec", out, *words)
-        assert ran.code == 2
-        assert said in ran.error()
-    assert (there.read_text(), path.read_bytes()) == ("mine", before)
-    assert facectl("inspect", path, "--labels", labels(), "--write-spec", there, "--force").code == 0
-    assert facectl("verify", there).code == 0
-
-
-def test_answers_to_a_drawn_picture_that_are_no_numbers_are_not_written(foreign, labels, facectl, tmp_path):
-    """An arc cosine of pixels / 135: a number of noise, and none of a picture that is more blue."""
-    said = [foreign(ends=("Acos",)), "--labels", labels(), "--scale", 540]
-    assert facectl("inspect", *said).code == 0
-    ran = facectl("inspect", *said, "--write-spec", tmp_path / "copy.onnx")
-    assert ran.code == 4
-    assert "expects a value that is not finite" in ran.error()
-    assert not os.path.lexists(tmp_path / "copy.onnx")
-
-
-def test_weights_beside_the_file_are_not_left_behind(labels, facectl, tmp_path):
-    path = tmp_path / "parted.onnx"
-    onnx.save(graph(), path, save_as_external_data=True, location="weights.bin", size_threshold=60)
-    assert facectl("inspect", path, "--labels", labels()).code == 0  # it runs where it is
-    ran = facectl("inspect", path, "--labels", labels(), "--write-spec", tmp_path / "copy.onnx")
-    assert ran.code == 4
-    assert "weights lie in files beside it; save it as one file" in ran.error()
-    assert not os.path.lexists(tmp_path / "copy.onnx")
 
 
 # A file of others, and nothing said of it
