@@ -21,7 +21,8 @@ import msgspec
 
 from facectl_export.measured import Export, Exported
 from facectl_export.precision import PRECISIONS, FileFormat
-from facectl_runtime.errors import UsageError, reason
+from facectl_runtime.engines import format_of
+from facectl_runtime.errors import FacectlError, UsageError, reason
 from facectl_runtime.files import swap_in
 from facectl_runtime.labelled import content_hash
 from facectl_runtime.sums import SUMS, read_sums, written
@@ -54,6 +55,16 @@ def of_network(there: Export | None, network_sha256: str, force: bool, out: Path
             "give another --out, or --force to replace it"
         )
     return None
+
+
+def calibrated(out: Path) -> list[str]:
+    """Name the files in a folder that carry a threshold: it was measured for them, and goes with them."""
+    found = []
+    for path in sorted(out.iterdir()) if out.is_dir() else ():
+        with suppress(FacectlError, OSError):  # of anything but a model, and where nothing here can read it
+            if format_of(path).read_spec(path).threshold:
+                found.append(path.name)
+    return found
 
 
 def merged(made: Export, earlier: Export | None) -> Export:

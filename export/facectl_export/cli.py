@@ -1,14 +1,16 @@
 """`facectl export`."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facectl_runtime.cli.options import JsonOption, QuietOption
+from facectl_runtime.errors import UsageError, did_you_mean, one_line
 
 if TYPE_CHECKING:
-    from facectl_export.measured import Export
+    from facectl_export.measured import Export, Exported
     from facectl_export.order import Order
 
 _ON_THE_PAGE_ALONE = ("runs from", "MB zipped", "weights ≤ 8 bits, %", "p95")  # a terminal has no room for everything
@@ -70,12 +72,12 @@ def export(
     if list_:
         _list(json)
         return
+    from facectl_export import bundle
     from facectl_export.calibration import METHODS
     from facectl_export.choice import cells, precisions_named
     from facectl_export.export import GateFailureError, export
     from facectl_export.formats import Settings
     from facectl_export.order import Order
-    from facectl_runtime.errors import UsageError, did_you_mean
 
     if run is None:
         raise UsageError("which run? give a folder that `facectl train` wrote, or --list")
@@ -96,18 +98,17 @@ def export(
         force=force,
         quiet=quiet,
     )
+    had = bundle.calibrated(order.out)
     try:
         done = export(order)
     except GateFailureError as failure:
         typer.echo(_text(failure.export), err=True)
         raise
-    _show(done, order, json)
+    _show(done, order, json, had)
 
 
 def _batch(text: str | None) -> int | str | None:
     """Read `--batch`: a number, `dynamic` (None), or what is best (`default`)."""
-    from facectl_runtime.errors import UsageError
-
     if text is None or text == "dynamic":
         return None if text else "default"
     if text.isascii() and text.isdigit() and 1 <= int(text) <= 64:
@@ -115,13 +116,17 @@ def _batch(text: str | None) -> int | str | None:
     raise UsageError(f"--batch {text!r}: use a number of images, 1 to 64, or dynamic")
 
 
-def _show(done: "Export", order: "Order", json: bool) -> None:
+def _show(done: "Export", order: "Order", json: bool, had: Collection[str]) -> None:
+    """Say what was made; `had` names the files that carried a threshold before."""
     import msgspec
 
     from facectl_export.reports.table import remarks
 
     for line in remarks(done):
         typer.echo(line, err=True)
+    if lost := [row.file for row in _made(done, order) if row.file in had]:
+        again = f"facectl faces calibrate {' '.join(str(order.out / name) for name in lost)} --data PHOTOS"
+        typer.echo(one_line(f"the threshold of {', '.join(lost)} was of the file before: {again}"), err=True)
     if json:
         typer.echo(msgspec.json.encode({"out": str(order.out), **msgspec.to_builtins(done)}).decode())
         return
@@ -132,13 +137,17 @@ def _show(done: "Export", order: "Order", json: bool) -> None:
 
 def _next(done: "Export", order: "Order") -> str:
     """Say what to try: the fastest of the files asked for, or Xcode where none of them runs here."""
-    asked = {(cell.format, cell.precision) for cell in order.cells}
-    made = [row for row in done.files if (row.format, row.precision) in asked]
+    made = _made(done, order)
     if timed := [(row.latency.median, row.file) for row in made if row.latency]:
         file = order.out / min(timed)[1]
         embeds = done.task == "embed"
         return f"facectl faces calibrate {file} --data PHOTOS" if embeds else f"facectl predict {file} IMAGE..."
     return f"put {order.out / made[-1].file} into an Xcode project"
+
+
+def _made(done: "Export", order: "Order") -> "list[Exported]":
+    asked = {(cell.format, cell.precision) for cell in order.cells}
+    return [row for row in done.files if (row.format, row.precision) in asked]
 
 
 def _text(done: "Export") -> str:

@@ -48,10 +48,11 @@ from facectl_trainer.framework import use_device
 from facectl_trainer.model import digest
 from facectl_trainer.pixels import decode
 from facectl_trainer.reports.output import write_whole
-from facectl_trainer.reports.results import read_predictions
-from facectl_trainer.run import Run, read_embeddings, read_run
+from facectl_trainer.reports.results import read_embedded, read_predictions
+from facectl_trainer.run import Run, read_run
 
 _REPEATED = 0.05  # |Δp| between two machines, or half and single precision; another network is further off
+_REMEASURED = 1e-5  # of an AUC, where sums are taken in another order; one person renamed is further off
 
 
 class GateFailureError(GateError):
@@ -133,12 +134,15 @@ def _scratch(out: Path) -> Iterator[Path]:
 
 
 def _check_unedited(run: Run, wanted: Answered) -> None:
-    """Refuse a run whose model and labels are not those that training measured. Raises `ModelError`."""
+    """Refuse a run whose model and labels, or people, are not those that training measured. Raises `ModelError`."""
     if run.spec.labels:
         recorded = read_predictions(run.folder, run.spec.labels)
         same, answers = recorded.images == wanted.images, recorded.probabilities
     else:
-        same, answers = True, read_embeddings(run).astype(np.float64)
+        embedded = read_embedded(run.folder)
+        people = [image.label for image in wanted.images]
+        auc = measure_people(embedded.embeddings, people, run.spec.provenance.seed).auc
+        same, answers = abs(auc - embedded.metrics.test.auc) <= _REMEASURED, embedded.embeddings.astype(np.float64)
     if not same or np.abs(answers - wanted.probabilities).max() > _REPEATED:
         raise ModelError(
             f"{run.folder}: its model does not answer the test split as training recorded: a file in it was changed; "
@@ -250,7 +254,9 @@ def _pages(run: Run, done: Export, wanted: Answered, root: Path) -> dict[str, st
     measured = evaluation(wanted, labels) if labels else measure_people(wanted.probabilities, people)
     return {
         bundle.PAGE: report.page(done, _pictures(run, done, root)),
-        bundle.CARD: card(run.spec, done, measured, run.split, people=run.recipe.shows_people),
+        bundle.CARD: card(
+            run.spec, done, measured, run.split, people=run.recipe.shows_people, trained=bool(run.recipe.stages)
+        ),
     }
 
 

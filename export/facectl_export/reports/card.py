@@ -22,20 +22,23 @@ _EXTRAS = {"onnx": "cpu", "tflite": "tflite", "coreml": "cpu,coreml"}
 Measured = Evaluation | Verification | None
 
 
-def card(spec: ModelSpec, export: Export, measured: Measured, split: Split, *, people: bool = False) -> str:
+def card(
+    spec: ModelSpec, export: Export, measured: Measured, split: Split, *, people: bool = False, trained: bool = True
+) -> str:
     """Write the card, Markdown, of all files of an export.
 
     `spec` and `split` are those of the run, `measured` what the trained model does on its test split, where that is
-    known. `people` says that the photographs show people.
+    known. `people` says that the photographs show people, `trained` that the run trained something: it may use a
+    pretrained embedding as it is.
     """
     parts = (
         f"# {text(spec.name)}\n\n{_what(spec)}",
         _use(spec, people),
         _running(spec, export),
-        _data(spec, split, measured),
+        _data(spec, split, measured, trained),
         _metrics(measured),
         _files(export),
-        _limits(spec, export, people),
+        _limits(spec, export, people, trained),
         _licences(spec),
         _provenance(spec, export),
     )
@@ -113,7 +116,7 @@ def _running(spec: ModelSpec, export: Export) -> str:
     return f"## How to run it\n\n{_table(('file', 'runs from', 'how'), lines)}\n\n{check}"
 
 
-def _data(spec: ModelSpec, split: Split, measured: Measured) -> str:
+def _data(spec: ModelSpec, split: Split, measured: Measured, trained: bool) -> str:
     counts = [
         (part, str(len(images)), str(len({image.label for image in images})))
         for part in PARTS
@@ -121,10 +124,16 @@ def _data(spec: ModelSpec, split: Split, measured: Measured) -> str:
     ]
     unread = len(measured.unreadable) if isinstance(measured, Evaluation) else 0
     left_out = f" {unread} test images could not be read, and are in no figure." if unread else ""
+    if not trained:
+        parts = "Nothing was trained: the weights are the pretrained ones. train sets the ranges of int8"
+    elif spec.task == "embed":
+        parts = "Nobody is in two parts. train fits the weights and the ranges of int8, val stops training"
+    else:
+        parts = "train fits the weights and the ranges of int8, val stops training and sets the temperature"
+    labels = "people" if spec.task == "embed" else "classes"
     return (
-        f"## Data\n\n{_table(('part', 'images', 'classes'), counts, right=(1, 2))}\n\n"
-        "train fits the weights and the ranges of int8, val stops training and sets the temperature, and test is "
-        "measured once and chosen for nothing. Copies of a file stand in one part alone. "
+        f"## Data\n\n{_table(('part', 'images', labels), counts, right=(1, 2))}\n\n"
+        f"{parts}, and test is measured once and chosen for nothing. Copies of a file stand in one part alone. "
         f"Fingerprint of the data: `{spec.provenance.data_fingerprint}`.{left_out}"
     )
 
@@ -135,7 +144,7 @@ def _metrics(measured: Measured) -> str:
     if measured is None:
         return ""
     return (
-        "## Metrics\n\nThe trained model compared all pairs of test photographs, of people whom it was not trained on: "
+        "## Metrics\n\nThe model compared all pairs of test photographs, of people whom it was not trained on: "
         f"{described(measured)}. FAR is the share of pairs of two people that are taken for one, TAR that of pairs of "
         "one person that are."
     )
@@ -183,10 +192,11 @@ def _files(export: Export) -> str:
     return f"## What each file costs\n\n{compared}\n\n{table}" + (f"\n{said}" if said else "")
 
 
-def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
+def _limits(spec: ModelSpec, export: Export, people: bool, trained: bool) -> str:
+    kind = "photographs of the same kind as those that it was trained on" if trained else "the photographs named above"
     points = [
-        "It was measured on photographs of the same kind as those that it was trained on; on others (another camera, "
-        "light, angle, drawings) it was not measured, and does worse as a rule."
+        f"It was measured on {kind}; on others (another camera, light, angle, drawings) it was not measured, and does "
+        "worse as a rule."
     ]
     if spec.task == "classify":
         points.insert(
@@ -199,7 +209,8 @@ def _limits(spec: ModelSpec, export: Export, people: bool) -> str:
         points.insert(
             0,
             "It says how alike two faces are, and not who somebody is. From which cosine they are one person, "
-            "`facectl faces calibrate FILE --data PEOPLE` finds for each file, with how often that is wrong.",
+            "`facectl faces calibrate FILE --data PEOPLE` finds for each file, with how often that is wrong; `facectl "
+            "inspect FILE` says whether it has been found.",
         )
     if any(one.gate == "unverified" for one in export.files):
         points.append("What is called unverified was never compared with the trained model.")
