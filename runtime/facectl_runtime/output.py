@@ -59,15 +59,17 @@ def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
 
 
 def _cells(label: str | None, top: "Sequence[Ranked | Match]", width: int) -> str:
-    """Write the likeliest labels, each after its probability or similarity; `label` may be `unknown`."""
-    names = [label or "", *(other.label for other in top[1:])]
-    cells = [f"{_measured(one)}  {name:<{width}}" for one, name in zip(top, names, strict=False)]
-    return "  ".join(cells or [f"{'':7}  {label:<{width}}"])
+    """Write the likeliest labels, each after its probability or similarity; `unknown` has none, and they follow it."""
+    if label == UNKNOWN:
+        named = [("–", UNKNOWN), *((_measured(one), one.label) for one in top[:-1])]
+    else:
+        named = [(_measured(one), one.label) for one in top]
+    return "  ".join(f"{value:>7}  {name:<{width}}" for value, name in named)
 
 
 def _measured(one: "Ranked | Match") -> str:
     similarity = getattr(one, "similarity", None)
-    return f"{one.probability:7.1%}" if similarity is None else f"{similarity:7.3f}"  # type: ignore[union-attr]
+    return f"{one.probability:.1%}" if similarity is None else f"{similarity:.3f}"  # type: ignore[union-attr]
 
 
 def _spot(face: "FaceAnswer") -> str:

@@ -102,7 +102,7 @@ def expand(words: Iterable[str], exclude: Sequence[str] = (), selection: Selecti
     `-` is standard input: one image, or a list of paths, one a line (or separated by NUL, as of `find -print0`).
     Folders give their images, and no videos. What is found in folders and by globs is left out where its path, its
     name or that of a folder on the way matches a pattern of `exclude`. What is not there becomes a source with an
-    error. Raises `MissingExtraError` for a video without PyAV.
+    error, and so does a link to a folder in a folder. Raises `MissingExtraError` for a video without PyAV.
     """
     for word in words:
         if word == "-":
@@ -116,15 +116,21 @@ def _refuse(error: OSError) -> None:
 
 
 def images_below(
-    folder: Path, on_error: Callable[[OSError], None] = _refuse, exclude: Sequence[str] = ()
+    folder: Path,
+    on_error: Callable[[OSError], None] = _refuse,
+    exclude: Sequence[str] = (),
+    on_link: Callable[[Path], None] = lambda _: None,
 ) -> Iterator[Path]:
     """Give every file below `folder` that is named as an image, sorted.
 
-    Hidden files and folders, and links to folders, are passed over, and so is what `exclude` names; `on_error` is told
-    of folders that cannot be read. Without it one raises `UsageError`.
+    Hidden files and folders, and links to folders, are passed over, and so is what `exclude` names; `on_link` is told
+    of the links, and `on_error` of folders that cannot be read. Without it one raises `UsageError`.
     """
     for here, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = sorted(name for name in folders if not _hidden(Path(here, name), folder, exclude))
+        for name in folders:
+            if Path(here, name).is_symlink():
+                on_link(Path(here, name))
         for name in sorted(files):
             path = Path(here, name)
             if path.suffix.lower() in IMAGE_SUFFIXES and not _hidden(path, folder, exclude):
@@ -199,8 +205,11 @@ def _expand_path(word: str, exclude: Sequence[str], selection: Selection) -> Ite
 
 def _below(folder: Path, exclude: Sequence[str]) -> Iterator[Source]:
     errors: list[OSError] = []
-    for path in images_below(folder, errors.append, exclude):
+    links: list[Path] = []
+    for path in images_below(folder, errors.append, exclude, links.append):
         yield Source(display_name(path), path)
+    for link in links:
+        yield Source(display_name(link), None, "a link to a folder, which is not followed; give it by its own name")
     for error in errors:
         yield Source(display_name(error.filename), None, f"cannot be read: {error.strerror}; check its permissions")
 

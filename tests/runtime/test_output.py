@@ -185,7 +185,7 @@ def test_a_table_has_a_line_an_image_with_its_columns_aligned(about):
     assert [line.split() for line in lines] == [
         ["90.0%", "red", "8.0%", "green", "a.png"],
         ["error", "b.png:", *["is", "not", "an", "image:", "it", "begins", "with", 'b"x"']],
-        ["40.0%", "unknown", "30.0%", "red", "c.png"],
+        ["–", "unknown", "40.0%", "blue", "c.png"],
     ]
     assert lines[0].index("a.png") == lines[2].index("c.png")
 

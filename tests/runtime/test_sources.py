@@ -60,12 +60,13 @@ def test_a_folder_gives_its_images_sorted_from_all_depths():
     assert found("f") == ["f/a.jpg", "f/b.PNG", "f/y/d.heic", "f/z/c.webp"]
 
 
-def test_links_to_images_count_and_links_to_folders_are_not_followed():
+def test_links_to_images_count_and_links_to_folders_are_said_and_not_followed():
     touch("real/a.png")
     Path("f").mkdir()
     Path("f/link.png").symlink_to(Path("real/a.png").absolute())
     Path("f/loop").symlink_to(Path.cwd())
-    assert found("f") == ["f/link.png"]
+    assert found("f") == ["f/link.png", "f/loop"]
+    assert [error and error.split(",")[0] for error in errors("f")] == [None, "a link to a folder"]
 
 
 def test_a_folder_without_images_is_an_error_that_names_what_is_looked_for():

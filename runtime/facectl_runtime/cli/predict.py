@@ -113,9 +113,10 @@ def predict(
         csv=csv,
         quiet=quiet,
     )
-    can_be_unknown = spec.threshold is not None
+    least = spec.threshold
     reading = _reading(spec, topk, faces=faces)
-    answering = Answering(model, spec, asked, by, reading, spec.labels, can_be_unknown, topk, faces=faces)
+    more = {"threshold": least.value, "threshold_score": least.score} if least else {}
+    answering = Answering(model, spec, asked, by, reading, spec.labels, least is not None, topk, faces=faces, more=more)
     return answer(answering, source, options)
 
 

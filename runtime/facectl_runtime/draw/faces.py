@@ -52,6 +52,8 @@ def _width(face: FaceAnswer) -> int:
 def _text(face: FaceAnswer) -> str:
     name = one_line(face.label)
     name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    if face.label == UNKNOWN:  # the number is of whom or what it is not said to be
+        return name
     if face.similarity is not None:
         return f"{name} {face.similarity:.2f}"
     return name if face.probability is None else f"{name} {face.probability:.0%}"
