@@ -30,7 +30,7 @@ class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True):
 Named = tuple[str, Source]
 
 
-def enrol(
+def enroll_photographs(
     photographs: Iterable[Named], embedder: Embedder, gallery: Gallery, cores: int | None, *, detect: bool
 ) -> Iterator[Enrolled]:
     """Enrol the faces of photographs, each with the name of whom it shows, as the iteration goes on.

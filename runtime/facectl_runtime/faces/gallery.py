@@ -51,6 +51,18 @@ class Person:
     """UTC, ISO 8601, such as 2026-01-02T03:04:05Z."""
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """One that a person is enrolled with; of it, the gallery has the face's embedding alone."""
+
+    name: str
+    """Whose."""
+    source: str
+    """How the photograph was named when it was enrolled."""
+    enrolled: str
+    """UTC, ISO 8601."""
+
+
 def checked_name(name: str) -> str:
     """Give a name as galleries keep it: in NFC, else unchanged. Raises `UsageError` for what is not a name."""
     name = unicodedata.normalize("NFC", name)
@@ -141,6 +153,15 @@ class Gallery:
         with self._transaction():
             return [Person(*row) for row in self._database.execute(query)]
 
+    def photographs(self) -> list[Photograph]:
+        """Give every photograph, in the order of names, and of each as they were enrolled."""
+        query = (
+            "SELECT name, source, enrolled FROM photographs JOIN people ON people.id = person "
+            "ORDER BY name, photographs.id"
+        )
+        with self._transaction():
+            return [Photograph(*row) for row in self._database.execute(query)]
+
     def check_names(self, names: Iterable[str]) -> None:
         """Raise `UsageError` where nobody is called by one of the names."""
         with self._transaction():
@@ -149,11 +170,12 @@ class Gallery:
             if unicodedata.normalize("NFC", name) not in known:
                 raise self._nobody(name, known)
 
-    def remove(self, name: str) -> int:
-        """Remove a person, and give how many photographs that were. Nothing about them is left in the file.
+    def remove(self, name: str, source: str | None = None) -> int:
+        """Remove a person, or one photograph of theirs, named as when it was enrolled; give how many photographs went.
 
-        Raises `UsageError` where nobody is called so, and `FacectlError` where the person is removed, but the file
-        could not be freed of what was left of them; it then is when it is next opened to be written.
+        Nothing about what is removed is left in the file, and who has no photograph left is nobody in it. Raises
+        `UsageError` where nobody is called so, or has no such photograph, and `FacectlError` where it is removed, but
+        the file could not be freed of what was left; it then is when it is next opened to be written.
         """
         name = unicodedata.normalize("NFC", name)
         with self._transaction("IMMEDIATE"):
@@ -161,8 +183,7 @@ class Gallery:
             if not found:
                 known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
                 raise self._nobody(name, known)
-            photographs = self._database.execute("DELETE FROM photographs WHERE person = ?", found).rowcount
-            self._database.execute("DELETE FROM people WHERE id = ?", found)
+            photographs = self._removed(name, found[0], source)
             self._database.execute("UPDATE gallery SET unswept = unswept + 1")
         try:
             self._sweep()
@@ -171,6 +192,23 @@ class Gallery:
                 f"{self._where}: {_short(name)} is removed, but traces may be left in the file ({reason(error)}); they "
                 "go when it is next written to"
             ) from error
+        return photographs
+
+    def _removed(self, name: str, person: int, source: str | None) -> int:
+        """Remove a person's photographs, all or those of one name, and the person with the last."""
+        photographs = self._database.execute(
+            "DELETE FROM photographs WHERE person = ? AND source = ifnull(?, source)", (person, source)
+        ).rowcount
+        if source is not None and not photographs:
+            rows = self._database.execute("SELECT source FROM photographs WHERE person = ? ORDER BY id", (person,))
+            raise UsageError(
+                f"{self._where}: {_short(name)} has no photograph {_short(source)}"
+                f"{did_you_mean(source, [row[0] for row in rows])}; facectl faces list --photographs shows them"
+            )
+        self._database.execute(
+            "DELETE FROM people WHERE id = ? AND NOT EXISTS (SELECT 1 FROM photographs WHERE person = people.id)",
+            (person,),
+        )
         return photographs
 
     def _nobody(self, name: str, known: Sequence[str]) -> UsageError:

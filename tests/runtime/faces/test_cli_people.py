@@ -53,6 +53,34 @@ def test_remove(enroll, facectl, gallery, people):
     assert facectl("faces", "list", gallery).err.startswith("0 people; ")
 
 
+def test_one_photograph_of_a_person_is_removed_and_the_person_with_the_last(enroll, facectl, gallery, people):
+    enroll("Anna", *people[:2])
+    enroll("Bert", people[0])
+    shown = facectl("faces", "list", gallery, "--photographs", "--json").json()["photographs"]
+    assert [(one["name"], one["source"]) for one in shown] == [
+        ("Anna", str(people[0])),
+        ("Anna", str(people[1])),
+        ("Bert", str(people[0])),
+    ]
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", people[0])
+    assert (ran.code, ran.out) == (0, f"{people[0]} is removed (1 photograph of Anna)\n")
+    lines = facectl("faces", "list", gallery, "--photographs").out.splitlines()
+    assert [line.split()[:2] for line in lines[1:]] == [["Anna", str(people[1])], ["Bert", str(people[0])]]
+    assert facectl("faces", "remove", gallery, "Anna", "--photograph", people[1]).code == 0
+    assert [one["name"] for one in facectl("faces", "list", gallery, "--json").json()["people"]] == ["Bert"]
+
+
+def test_a_photograph_that_is_not_there_removes_nothing(enroll, facectl, gallery, people):
+    enroll("Anna", people[0])
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", f"{people[0]}x")
+    assert (ran.code, ran.out) == (2, "")
+    assert "'Anna' has no photograph" in ran.error()
+    assert "did you mean" in ran.error()
+    ran = facectl("faces", "remove", gallery, "Anna", "Bert", "--photograph", people[0])
+    assert (ran.code, "--photograph is of one person, and 2 are named" in ran.error()) == (2, True)
+    assert facectl("faces", "list", gallery, "--json").json()["people"][0]["photographs"] == 1
+
+
 # Two photographs
 
 

@@ -37,7 +37,7 @@ def enroll(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.faces.detect import shared_detector
     from facectl_runtime.faces.embedder import open_embedder
-    from facectl_runtime.faces.enroll import enrol
+    from facectl_runtime.faces.enroll import enroll_photographs
     from facectl_runtime.faces.gallery import Gallery
 
     asked = parse_device(device, threads)
@@ -47,20 +47,29 @@ def enroll(
     embedder = open_embedder(model, asked)
     spec = embedder.spec
     with Gallery.open(gallery, spec.embedding_id, spec.output.size, write=True) as opened:
-        rows: list[Enrolled] = []
-        try:
-            for row in enrol(photographs, embedder, opened, asked.cores, detect=detect):
-                rows.append(row)
-                _show(row, json=json, quiet=quiet)
-        finally:  # whatever ends it, what is enrolled is said
-            if json:
-                typer.echo(_document(gallery, rows))
+        found = enroll_photographs(photographs, embedder, opened, asked.cores, detect=detect)
+        rows = _told(found, gallery, json=json, quiet=quiet)
         people = opened.people()
     if not quiet:
-        added = sum(row.outcome == "added" for row in rows)
         after = f"identify {gallery} IMAGE --model {model}" if spec.threshold else f"calibrate {model} --data PHOTOS"
-        typer.echo(one_line(_summary(gallery, added, len(people), after)), err=True)
+        typer.echo(one_line(_summary(gallery, rows, len(people), after)), err=True)
     return ImageError.exit_code if any(row.error is not None for row in rows) else 0
+
+
+def _told(found: "Iterator[Enrolled]", gallery: Path, *, json: bool, quiet: bool) -> "list[Enrolled]":
+    """Say what becomes of each photograph; whatever ends it, what is enrolled by then is said."""
+    rows: list[Enrolled] = []
+    try:
+        for row in found:
+            rows.append(row)
+            _show(row, json=json, quiet=quiet)
+    except KeyboardInterrupt:
+        typer.echo(one_line(f"stopped: {_added(rows)}, and kept in {gallery}; run it again for the others"), err=True)
+        raise
+    finally:
+        if json:
+            typer.echo(_document(gallery, rows))
+    return rows
 
 
 def _photographs(words: Sequence[str]) -> "Iterator[Named]":
@@ -107,9 +116,13 @@ def _show(row: "Enrolled", *, json: bool, quiet: bool) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _summary(gallery: Path, added: int, people: int, after: str) -> str:
+def _added(rows: "list[Enrolled]") -> str:
+    return f"{counted(sum(row.outcome == 'added' for row in rows), 'photograph')} added"
+
+
+def _summary(gallery: Path, rows: "list[Enrolled]", people: int, after: str) -> str:
     hint = f"; next: facectl faces {after}" if people else ""
-    return f"{counted(added, 'photograph')} added; {gallery} has {counted(people, 'person', 'people')} now{hint}"
+    return f"{_added(rows)}; {gallery} has {counted(people, 'person', 'people')} now{hint}"
 
 
 def _document(gallery: Path, rows: "list[Enrolled]") -> str:

@@ -1,15 +1,21 @@
 """`facectl faces list` and `facectl faces remove`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from facectl_runtime.cli.faces.options import GalleryArgument
 from facectl_runtime.cli.options import JsonOption
-from facectl_runtime.errors import counted, one_line
+from facectl_runtime.errors import UsageError, counted, one_line
 
 
-def list_(gallery: GalleryArgument, json: JsonOption = False) -> int:
+def list_(
+    gallery: GalleryArgument,
+    photographs: Annotated[
+        bool, typer.Option("--photographs", help="Show each photograph, by the name it was enrolled under.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
     """Show who is enrolled, with how many photographs, and whose network the gallery belongs to."""
     import msgspec
 
@@ -19,15 +25,17 @@ def list_(gallery: GalleryArgument, json: JsonOption = False) -> int:
 
     with Gallery.open(gallery) as opened:
         people, embedding_id = opened.people(), opened.embedding_id
+        shown: list[Any] = [*opened.photographs()] if photographs else [*people]
     if json:
-        rows = [
-            {"name": one.name, "photographs": one.photographs, "first_enrolled": one.first_enrolled} for one in people
-        ]
-        document = {"gallery": display_name(gallery), "embedding_id": embedding_id, "people": rows}
-        typer.echo(msgspec.json.encode(document).decode())
+        document = {"gallery": display_name(gallery), "embedding_id": embedding_id}
+        rows = {"photographs" if photographs else "people": shown}
+        typer.echo(msgspec.json.encode({**document, **rows}).decode())
         return 0
-    if people:
-        table = [(one.name, str(one.photographs), one.first_enrolled) for one in people]
+    if photographs and shown:
+        table = [(one_line(one.name), one_line(one.source), one.enrolled) for one in shown]
+        typer.echo(columns([("name", "photograph", "enrolled"), *table]))
+    elif shown:
+        table = [(one_line(one.name), str(one.photographs), one.first_enrolled) for one in shown]
         typer.echo(columns([("name", "photographs", "first enrolled"), *table], right=(1,)))
     typer.echo(one_line(f"{counted(len(people), 'person', 'people')}; embeddings of {embedding_id}"), err=True)
     return 0
@@ -36,13 +44,22 @@ def list_(gallery: GalleryArgument, json: JsonOption = False) -> int:
 def remove(
     gallery: GalleryArgument,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Whom to remove.")],
+    photograph: Annotated[
+        list[str] | None,
+        typer.Option(metavar="IMAGE", help="Only this photograph of the one named; `list --photographs` shows them."),
+    ] = None,
 ) -> int:
-    """Remove people; nothing about them can be read in the file afterwards."""
+    """Remove people, or photographs of one; nothing about them can be read in the file afterwards."""
     from facectl_runtime.faces.gallery import Gallery
 
+    if photograph and len(names) > 1:
+        raise UsageError(f"--photograph is of one person, and {len(names)} are named; give one name")
     with Gallery.open(gallery, write=True) as opened:
         opened.check_names(names)  # all of them or none
-        for name in dict.fromkeys(names):
+        for source in dict.fromkeys(photograph or ()):
+            removed = opened.remove(names[0], source)
+            typer.echo(one_line(f"{source} is removed ({counted(removed, 'photograph')} of {names[0]})"))
+        for name in () if photograph else dict.fromkeys(names):
             removed = opened.remove(name)
             typer.echo(one_line(f"{name} is removed, with {counted(removed, 'photograph')}"))
     return 0
