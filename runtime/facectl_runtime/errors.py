@@ -67,10 +67,12 @@ def counted(number: int, noun: str, several: str | None = None) -> str:
 
 
 def describe(left_out: Mapping[str, str], most: int = 3) -> str:
-    """Put what is left out into one line: the first few with their reasons, and how many more there are."""
-    some = [f"{one_line(name)[:100] or 'a row'}: {one_line(why)}" for name, why in sorted(left_out.items())[:most]]
-    more = len(left_out) - len(some)
-    return "; ".join(some) + (f"; and {more:,} more" if more else "") if some else "nothing"
+    """Put what is left out into one line: the first few with their reasons, each said once, and how many more."""
+    names_of: dict[str, list[str]] = {}
+    for name, why in sorted(left_out.items())[:most]:
+        names_of.setdefault(one_line(why), []).append(one_line(name)[:100] or "a row")
+    more = [f"and {len(left_out) - most:,} more"] if len(left_out) > most else []
+    return "; ".join([*(f"{', '.join(names)}: {why}" for why, names in names_of.items()), *more]) or "nothing"
 
 
 def left_out_line(left_out: Mapping[str, str]) -> str:

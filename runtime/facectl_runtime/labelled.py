@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, counted
 from facectl_runtime.sources import display_name, images_below
 
 Part = Literal["train", "val", "test"]
@@ -134,25 +134,47 @@ def own_split(run: Path, data: Path | None) -> Path | None:
 
 
 def split_learnt(model: Path, data: Path | None) -> Path | None:
-    """Give the split of the run that a model is, or was exported into, where it was trained on photographs of `data`.
+    """Give the split of the run that a model is, or was exported into, where that was trained on photographs of `data`.
 
-    None where nothing was trained: an embedding that is used as it is has seen none of them.
+    None where nothing was trained.
+    """
+    run = _trained_run(model)
+    return own_split(run, data) if run else None
+
+
+def flattery(model: Path, chosen: Chosen) -> str | None:
+    """Say how many of the chosen images a model was trained on, or chosen by; None where none is, or nobody knows.
+
+    It is known of a run and of what was exported into it. The content of the files decides.
+    """
+    run = _trained_run(model)
+    if run is None:
+        return None
+    own = read_split(run / "split.json")
+    seen = {own.hashes.get(image.path) for part in ("train", "val") for image in own.parts.get(part, [])} - {None}
+    if not (known := sum(_content(chosen, image) in seen for image in chosen.images)):
+        return None
+    return f"{known:,} of {counted(len(chosen.images), 'image')} are of its own train and val parts: they flatter it"
+
+
+def _trained_run(model: Path) -> Path | None:
+    """Give the run that a model is, or was exported into.
+
+    None where nothing was trained: an embedding that is used as it is has seen no photograph.
     """
     for run in (model, model.resolve().parent.parent):
         history = run / "history.csv"
-        if history.is_file() and len(history.read_bytes().splitlines()) > 1:  # a line an epoch, below its header
-            return own_split(run, data)
+        if history.is_file() and (run / "split.json").is_file():
+            return run if len(history.read_bytes().splitlines()) > 1 else None  # a line an epoch, below its header
     return None
 
 
-def learnt(run: Path, chosen: Chosen) -> int:
-    """Count the chosen images that a run folder's own split has for training or to choose by; 0 of any other model."""
-    path = run / "split.json"
-    if not path.is_file():
-        return 0
-    own = read_split(path)
-    seen = {own.hashes.get(image.path) for part in ("train", "val") for image in own.parts.get(part, [])} - {None}
-    return sum(chosen.hashes.get(image.path) in seen for image in chosen.images)
+def _content(chosen: Chosen, image: Image) -> str | None:
+    """Give the content hash of an image; None where it cannot be read."""
+    try:
+        return chosen.hashes.get(image.path) or content_hash(chosen.root / image.path)
+    except OSError:
+        return None
 
 
 def _has_content(file: Path, content: str | None) -> bool:

@@ -84,9 +84,10 @@ def test_of_many_that_cannot_be_read_the_first_are_named(model, classes, facectl
     ran = facectl("evaluate", model, "--data", classes)
     assert ran.code == 3
     last = ran.out.splitlines()[-1]
-    assert last.startswith(r"left out: 50: red/bad\n00.jpg: ")
+    assert last.startswith(r"left out: 50: red/bad\n00.jpg, red/bad\n01.jpg, ")
     assert last.endswith("; and 40 more")
     assert last.count("red/bad") == 10
+    assert last.count(": is not an image") == 1
     assert len(facectl("evaluate", model, "--data", classes, "--json").json()["unreadable"]) == 50
 
 

@@ -186,6 +186,20 @@ def test_a_threshold_is_chosen_on_people_that_the_run_was_not_trained_on(runs, p
     assert ran.json()["results"][0]["groups"] == 30  # it has learnt from nobody
 
 
+@pytest.mark.usefixtures("tiny")
+def test_evaluate_says_of_triplets_that_they_are_of_photographs_it_was_trained_on(runs, people, facectl, tmp_path):
+    run = runs["random"][0]
+    for part, known in (("train", True), ("test", False)):
+        file = tmp_path / f"{part}.csv"
+        drawn = facectl("data", "triplets", "--split", run / "split.json", "--part", part, "--to", file, "--count", 30)
+        assert (drawn.code, f"the {part} part of" in drawn.out) == (0, True)
+        ran = facectl("evaluate", run, "--data", people, "--triplets", file, "--quiet")
+        assert ran.code == 0
+        assert ("are of its own train and val parts: they flatter it" in ran.err) == known
+        untrained = facectl("evaluate", runs["pretrained"][0], "--data", people, "--triplets", file, "--quiet")
+        assert (untrained.code, untrained.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("change", "more", "said"),
     [

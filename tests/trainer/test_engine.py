@@ -42,7 +42,7 @@ def test_evaluate_says_how_many_of_another_split_s_images_the_run_has_learnt_fro
     tested = {image.path for image in own.parts["test"]}
     known = [image for image in other.parts["test"] if image.path not in tested]
     assert known
-    words = f"{len(known)} of {len(other.parts['test'])} images are of the run's own train and val parts"
+    words = f"{len(known)} of {len(other.parts['test'])} images are of its own train and val parts"
     done = facectl("evaluate", trained.folder, "--split", tmp_path / "split.json", "--device", "cpu", "--quiet")
     assert done.code == 0
     assert words in done.err

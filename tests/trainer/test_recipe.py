@@ -253,3 +253,11 @@ def test_an_embedding_of_nothing_that_was_learnt_is_refused():
         Changes(weights="none", pretrained=True).of(load_recipe("triplet")[1])
     with pytest.raises(UsageError, match="--sampling is of triplets, and nothing is trained"):
         Changes(sampling="weighted").of(load_recipe("triplet", "facenet")[1])
+
+
+def test_another_backbone_is_not_cut_where_the_recipe_s_own_is():
+    age = load_recipe("age")[1]
+    assert age.features.layer
+    assert Changes(backbone=age.backbone, epochs=3).of(age).features == age.features
+    other = Changes(backbone="mobilenet_v2").of(age)
+    assert (other.features.layer, other.features.grid) == (None, age.features.grid)

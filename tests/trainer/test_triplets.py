@@ -4,9 +4,11 @@ import csv
 import os
 from collections import Counter
 
+import msgspec
 import pytest
 
 from facectl_runtime.errors import UsageError
+from facectl_runtime.labelled import Image, Split, content_hash
 from facectl_trainer.data.triplets import draw
 
 
@@ -115,7 +117,7 @@ def test_what_cannot_be_used_is_left_out_and_said(drawn, data):
     assert done.err.startswith("left out: 5: ")
     assert "bob/loop.jpg: is not a file, or a link to nothing" in done.err
     assert "anna/empty.jpg: is empty" in done.err
-    assert "bob/twin.jpg: the same picture stands under two people" in done.err
+    assert "bob/twin.jpg, cleo, the 2nd/1.jpg: the same picture stands under two people" in done.err
     assert "its name is not UTF-8" in done.err
     used = {path for row in rows for path in row}
     assert not used & {"bob/loop.jpg", "anna/empty.jpg", "bob/twin.jpg", "cleo, the 2nd/1.jpg"}
@@ -134,6 +136,20 @@ def test_what_is_there_is_left_alone(drawn, tmp_path):
     done, _ = drawn("--count", 0, to="none.csv")
     assert done.code == 2
     assert "--count" in done.error()
+
+
+def test_of_a_split_the_people_of_one_part_are_drawn_and_what_changed_since_is_left_out(drawn, data, tmp_path):
+    parts = {"train": ["dan"], "val": [], "test": ["anna", "bob"]}
+    images = {part: [Image(f"{who}/{n}.jpg", who) for who in some for n in range(4)] for part, some in parts.items()}
+    tested = [image.path for image in images["test"]]
+    hashes = {path: content_hash(data / path) for path in tested}
+    (tmp_path / "split.json").write_bytes(msgspec.json.encode(Split(str(data), images, hashes)))
+    (data / "bob" / "3.jpg").write_bytes(b"another")
+    done, (_, *rows) = drawn("--split", tmp_path / "split.json", "--count", 4 * 3 * 3 + 3 * 2 * 4)
+    assert (done.code, done.err) == (3, "left out: 1: bob/3.jpg: changed since the split was made\n")
+    assert {path for row in rows for path in row} == {*tested} - {"bob/3.jpg"}
+    done, _ = drawn("--part", "val", to="none.csv")
+    assert (done.code, "is not split" in done.error()) == (2, True)
 
 
 def test_a_folder_that_is_none_is_one_line(facectl, tmp_path):

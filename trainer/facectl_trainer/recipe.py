@@ -237,7 +237,8 @@ class Changes(NamedTuple):
                 f"use {', '.join(BALANCES)}"
             )
         stages = () if self.pretrained else recipe.stages
-        # Another backbone has other weights; but what is trained from scratch stays so.
+        # Another backbone has other weights and other layers; but what is trained from scratch stays so.
+        other = self.backbone not in (None, recipe.backbone)
         weights = None if self.backbone and recipe.weights != SCRATCH else recipe.weights
         try:
             return replace(
@@ -246,6 +247,7 @@ class Changes(NamedTuple):
                 weights=self.weights or weights,
                 people=self.people or recipe.people,
                 data=replace(data, labels=self.labels or data.labels, top=self.top or data.top),
+                features=replace(recipe.features, layer=None) if other else recipe.features,
                 balance=self.balance or recipe.balance,
                 stages=tuple(replace(stage, epochs=self.epochs or stage.epochs) for stage in stages),
                 embed=self._embed(recipe.embed, trained=bool(stages)),

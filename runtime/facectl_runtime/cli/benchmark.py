@@ -47,7 +47,7 @@ def benchmark(
     from facectl_runtime.bench.compare import open_all
     from facectl_runtime.bench.table import doubts, text
     from facectl_runtime.devices import parse_device
-    from facectl_runtime.labelled import choose_images, learnt
+    from facectl_runtime.labelled import choose_images, flattery
 
     batches, asked = _batches(batch), parse_device(device, threads)
     if not 0 < seconds <= _MOST_SECONDS:
@@ -58,10 +58,9 @@ def benchmark(
         check_plot(plot, force)
     chosen = choose_images(data, split, part) if data or split or part else None
     opened = open_all(model, asked, labelled=chosen is not None)
-    for path in model if chosen and split else ():
-        if chosen and (known := learnt(path, chosen)):
-            n = counted(len(chosen.images), "image")
-            print(f"{path}: {known:,} of {n} are of its own train and val parts: they flatter it", file=sys.stderr)
+    for path in model if chosen else ():
+        if chosen and (warning := flattery(path, chosen)):
+            print(f"{path}: {warning}", file=sys.stderr)
     found = benchmark(opened, chosen, batches, seconds, asked, quiet)
     for line in doubts(found):
         print(line, file=sys.stderr)

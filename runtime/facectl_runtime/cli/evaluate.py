@@ -16,7 +16,7 @@ from facectl_runtime.cli.options import (
     ThreadsOption,
     engine_asked,
 )
-from facectl_runtime.errors import ImageError, counted, left_out_line
+from facectl_runtime.errors import ImageError, left_out_line
 
 if TYPE_CHECKING:
     from facectl_runtime.devices import Device
@@ -58,7 +58,7 @@ def evaluate(
     from facectl_runtime.engines import format_of
     from facectl_runtime.errors import UsageError
     from facectl_runtime.evaluate import answer_labelled, evaluation
-    from facectl_runtime.labelled import choose_images, learnt, own_split
+    from facectl_runtime.labelled import choose_images, flattery, own_split
     from facectl_runtime.progress import progress
 
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
@@ -71,9 +71,8 @@ def evaluate(
         option = "--pairs" if pairs else "--triplets"
         raise UsageError(f"{option} is of an embedding, and {model} is a classifier; leave it out")
     chosen = choose_images(data, split or own_split(model, data), part)
-    if split and (known := learnt(model, chosen)):
-        n = counted(len(chosen.images), "image")
-        print(f"{known:,} of {n} are of the run's own train and val parts: they flatter it", file=sys.stderr)
+    if warning := flattery(model, chosen):
+        print(warning, file=sys.stderr)
     opened = format_of(model, by).open(model, spec, asked)
     with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
         answered = answer_labelled(

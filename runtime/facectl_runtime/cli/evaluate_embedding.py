@@ -33,6 +33,7 @@ def evaluate_embedding(
 ) -> int:
     """Measure how well an embedding tells people apart, print it, and give the exit code. Raises `UsageError`."""
     from facectl_runtime.faces.embedder import open_embedder
+    from facectl_runtime.labelled import flattery
     from facectl_runtime.progress import progress
 
     if not 0 <= margin < math.inf:
@@ -44,6 +45,8 @@ def evaluate_embedding(
         raise UsageError(f"{pairs or triplets} says which photographs are compared; leave {option} out")
     listed = pairs or triplets
     chosen, measure = _of_list(pairs, triplets, data, margin) if listed else _of_people(model, data, split, part)
+    if warning := flattery(model, chosen):
+        print(warning, file=sys.stderr)
     embedder = open_embedder(model, device, engine)
     with progress(f"evaluating on {embedder.engine.device}", len(chosen.images), quiet) as advance:
         result = measure(embedder, chosen=chosen, cores=device.cores, advance=advance)
@@ -76,12 +79,9 @@ def _of_people(
 ) -> "tuple[Chosen, Callable[..., EmbeddingEvaluation]]":
     """Give photographs of people, all pairs of which are compared. Raises `UsageError`."""
     from facectl_runtime.faces.evaluate import evaluate_people
-    from facectl_runtime.labelled import choose_images, learnt, own_split
+    from facectl_runtime.labelled import choose_images, own_split
 
-    chosen = choose_images(data, split or own_split(model, data), part)
-    if known := learnt(model, chosen):
-        print(f"{known:,} of {len(chosen.images):,} photographs are of its own train and val parts", file=sys.stderr)
-    return chosen, evaluate_people
+    return choose_images(data, split or own_split(model, data), part), evaluate_people
 
 
 def _text(result: "EmbeddingEvaluation") -> str:

@@ -9,33 +9,35 @@ from pathlib import Path, PurePath
 import numpy as np
 
 from facectl_runtime.errors import UsageError
+from facectl_runtime.faces.pair_files import COLUMNS
 from facectl_runtime.files import scratch_beside
-from facectl_runtime.labelled import Image, class_folders
+from facectl_runtime.labelled import CHANGED, Chosen, Image
 from facectl_trainer.data.contents import Progress, contents
 from facectl_trainer.data.split import conflicts
 
 Triplet = tuple[str, str, str]
 """Anchor, positive, negative: paths relative to the data folder."""
-COLUMNS = ("Anchor", "Positive", "Negative")
 _MOST = 2**62  # triplets of a person that can be numbered
 
 
-def write_triplets(data: Path, out: Path, count: int, seed: int, progress: Progress) -> dict[str, str]:
-    """Write `count` triplets of the class folders of `data` as a CSV; give {file: why it is left out}.
+def write_triplets(chosen: Chosen, out: Path, count: int, seed: int, progress: Progress) -> dict[str, str]:
+    """Write `count` triplets of photographs of known people as a CSV; give {file: why it is left out}.
 
     Raises `UsageError` where `out` is there or cannot be written, and where there are too few photographs.
     """
     _check_new(out)
-    images = class_folders(data)
+    images = chosen.images
     with progress("reading photographs", len(images)) as advance:
-        hashes, left_out = contents(data, (image.path for image in images), advance)
-    usable = [image for image in images if image.path in hashes]
+        hashes, left_out = contents(chosen.root, (image.path for image in images), advance)
+    changed = (path for path, content in hashes.items() if chosen.hashes.get(path, content) != content)
+    left_out |= dict.fromkeys(changed, CHANGED)
+    usable = [image for image in images if image.path in hashes and image.path not in left_out]
     left_out |= {image.path: "the same picture stands under two people" for image in conflicts(usable, hashes)}
     people = _people([image for image in usable if image.path not in left_out], hashes)
     try:
         triplets = draw(people, count, seed)
     except UsageError as error:
-        raise UsageError(f"{data}: {error}") from error
+        raise UsageError(f"{chosen.root}: {error}") from error
     _write(out, triplets)
     return left_out
 

@@ -78,7 +78,7 @@ def _figure(results: Embedded) -> list[str]:
             "is the chance that two photographs of one person are more alike than two of different people. "
             f"{test.different:,} pairs of different people are too few for the rate at 1 false accept in 1,000."
         )
-        return [page.figure(f"{test.auc:.3f}", "AUC; 0.5 is chance"), page.paragraph(meaning)]
+        return [page.figure(f"{test.auc:.4f}", "AUC; 0.5 is chance"), page.paragraph(meaning)]
     meaning = (
         f"of the {test.same:,} pairs of one person are accepted where at most 1 in 1,000 pairs of different people is "
         f"accepted too: {test.different // 1000:,} of {test.different:,}."
