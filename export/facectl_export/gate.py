@@ -10,8 +10,7 @@ import numpy as np
 from facectl_export.precision import Tolerance
 from facectl_runtime.evaluate import Answered
 from facectl_runtime.metrics import kl_divergence, paired_drop, wilson
-
-_NORM = 1e-3  # the L2 norm of a row is 1 by contract; the normalization is computed in float at every precision
+from facectl_runtime.spec import NORM_TOLERANCE
 
 
 class Comparison(msgspec.Struct, frozen=True, tag_field="task", tag="classify"):
@@ -163,8 +162,8 @@ def _embedding_shortfalls(measured: EmbeddingComparison, tolerance: Tolerance) -
         found.append(Shortfall("mean cosine", measured.cosine, tolerance.cosine, least=True))
     if not measured.least >= tolerance.least:
         found.append(Shortfall("least cosine", measured.least, tolerance.least, least=True))
-    if measured.norm is not None and not measured.norm <= _NORM:
-        found.append(Shortfall("largest |norm - 1|", measured.norm, _NORM))
+    if measured.norm is not None and not measured.norm <= NORM_TOLERANCE:
+        found.append(Shortfall("largest |norm - 1|", measured.norm, NORM_TOLERANCE))
     return found
 
 

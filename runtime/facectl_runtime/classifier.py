@@ -16,6 +16,7 @@ from facectl_runtime.reading import Reading
 from facectl_runtime.rows import NO_NUMBERS, Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
+from facectl_runtime.threshold.accepted import is_accepted
 
 if TYPE_CHECKING:
     from facectl_runtime.description import Description
@@ -44,10 +45,10 @@ def _is_known(answer: Answers, spec: ModelSpec) -> bool:
     if spec.threshold is None:
         return True
     if spec.threshold.score == "max_probability":
-        return bool(answer.max() >= spec.threshold.value)
+        return is_accepted(answer.max(), spec.threshold.value)
     from facectl_runtime.threshold.known_scores import score
 
-    return bool(score(spec.threshold.score, answer[None])[0] >= np.float32(spec.threshold.value))
+    return is_accepted(score(spec.threshold.score, answer[None])[0], spec.threshold.value)
 
 
 def read_spec(model: Path, description: "Description | None" = None) -> ModelSpec:

@@ -80,6 +80,12 @@ def left_out_line(left_out: Mapping[str, str]) -> str:
     return f"left out: {len(left_out):,}: {describe(left_out, most=10)}"
 
 
+def left_out_clause(left_out: Mapping[str, str]) -> str:
+    """Give `; 3 were left out (…)` for the end of a message, where what was left out may be why; else nothing."""
+    n = f"{len(left_out):,} {'was' if len(left_out) == 1 else 'were'}"
+    return f"; {n} left out ({describe(left_out)})" if left_out else ""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Give `; did you mean 'x'?` where a known word is near, and nothing elsewhere."""
     from difflib import get_close_matches

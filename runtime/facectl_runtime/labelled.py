@@ -8,8 +8,8 @@ from typing import Literal
 
 import msgspec
 
-from facectl_runtime.errors import UsageError, counted
-from facectl_runtime.sources import display_name, images_below
+from facectl_runtime.errors import UsageError
+from facectl_runtime.sources import display_name, images_below, refuse_link
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -39,7 +39,8 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def class_folders(data: Path) -> list[Image]:
     """List the images of `data`, in which every folder is a class and its name the label.
 
-    Raises `UsageError` where the folder is missing, holds no folder, or one of its folders holds no image.
+    Such a folder may be a link. Raises `UsageError` where the folder is missing, holds no folder, or one of its folders
+    holds no image, or a link to another folder, which is not followed.
     """
     if not data.is_dir():
         raise UsageError(f"{data}: no such folder; --data takes a folder with one folder of images a class")
@@ -47,7 +48,7 @@ def class_folders(data: Path) -> list[Image]:
     images = [
         Image(str(path.relative_to(data)), display_name(folder.name))
         for folder in folders
-        for path in images_below(folder)
+        for path in images_below(folder, on_link=refuse_link)
     ]
     counts = Counter(image.label for image in images)
     empty = [folder.name for folder in folders if not counts[display_name(folder.name)]]
@@ -118,70 +119,6 @@ def choose_images(data: Path | None, split: Path | None, part: str | None) -> Ch
     if not parts.get(chosen):
         raise UsageError(f"{split or root}: it has no {chosen} images; use another --part")
     return Chosen(root, parts[chosen], f"the {chosen} part {what}", hashes)
-
-
-def own_split(run: Path, data: Path | None) -> Path | None:
-    """Give the split file of a run folder, where `data` is not given or holds a test photograph of that split.
-
-    Its content decides: other photographs may have the same names.
-    """
-    path = run / "split.json"
-    if not path.is_file() or data is None:
-        return path if path.is_file() else None
-    recorded = read_split(path)
-    tests = ((data / item.path, recorded.hashes.get(item.path)) for item in recorded.parts.get("test", []))
-    return path if any(_has_content(file, content) for file, content in tests) else None
-
-
-def split_learnt(model: Path, data: Path | None) -> Path | None:
-    """Give the split of the run that a model is, or was exported into, where that was trained on photographs of `data`.
-
-    None where nothing was trained.
-    """
-    run = _trained_run(model)
-    return own_split(run, data) if run else None
-
-
-def flattery(model: Path, chosen: Chosen) -> str | None:
-    """Say how many of the chosen images a model was trained on, or chosen by; None where none is, or nobody knows.
-
-    It is known of a run and of what was exported into it. The content of the files decides.
-    """
-    run = _trained_run(model)
-    if run is None:
-        return None
-    own = read_split(run / "split.json")
-    seen = {own.hashes.get(image.path) for part in ("train", "val") for image in own.parts.get(part, [])} - {None}
-    if not (known := sum(_content(chosen, image) in seen for image in chosen.images)):
-        return None
-    return f"{known:,} of {counted(len(chosen.images), 'image')} are of its own train and val parts: they flatter it"
-
-
-def _trained_run(model: Path) -> Path | None:
-    """Give the run that a model is, or was exported into.
-
-    None where nothing was trained: an embedding that is used as it is has seen no photograph.
-    """
-    for run in (model, model.resolve().parent.parent):
-        history = run / "history.csv"
-        if history.is_file() and (run / "split.json").is_file():
-            return run if len(history.read_bytes().splitlines()) > 1 else None  # a line an epoch, below its header
-    return None
-
-
-def _content(chosen: Chosen, image: Image) -> str | None:
-    """Give the content hash of an image; None where it cannot be read."""
-    try:
-        return chosen.hashes.get(image.path) or content_hash(chosen.root / image.path)
-    except OSError:
-        return None
-
-
-def _has_content(file: Path, content: str | None) -> bool:
-    try:
-        return content is not None and file.is_file() and content_hash(file) == content
-    except OSError:
-        return False
 
 
 def read_split(path: Path) -> Split:

@@ -115,6 +115,13 @@ def _refuse(error: OSError) -> None:
     raise UsageError(f"{error.filename}: cannot be read ({error.strerror}); check its permissions") from error
 
 
+def refuse_link(link: Path) -> None:
+    """Raise `UsageError` for a link to a folder among folders of images that have a label."""
+    raise UsageError(
+        f"{link}: a link to a folder, which is not followed; put the images themselves there, or remove it"
+    )
+
+
 def images_below(
     folder: Path,
     on_error: Callable[[OSError], None] = _refuse,

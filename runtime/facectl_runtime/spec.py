@@ -19,6 +19,7 @@ SPEC_KEY = "facectl.spec"
 SPEC_VERSION = 1
 UNKNOWN = "unknown"  # the answer below the threshold
 GOLDEN_BYTES = 600_000
+NORM_TOLERANCE = 1e-3  # of an embedding's L2 norm to 1; at every precision the normalization is computed in float
 
 Side = Annotated[int, Meta(ge=1, le=4096)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -123,6 +124,8 @@ class Threshold(_Part, frozen=True, omit_defaults=True):
     false_accept_interval: tuple[Fraction, Fraction] | None = None
     """95 %, which says more than the rate: that lies near the one asked for by construction."""
     false_reject_interval: tuple[Fraction, Fraction] | None = None
+    found_by: str | None = None
+    """Of `cosine`: what found the faces that it was chosen on; empty where they were cropped already."""
 
 
 class Metrics(_Part, frozen=True):

@@ -26,26 +26,13 @@ def written(sums: Mapping[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
 
 
-def holds(model: Path) -> bool | None:
-    """Tell whether the checksums beside a model, a file or a folder, are right; None where they do not name it."""
-    named = _named(model, read_sums(model.parent / SUMS) or {})
-    if not named:
-        return None
-    return all(
-        (model.parent / name).is_file() and content_hash(model.parent / name) == digest
-        for name, digest in named.items()
-    )
-
-
 def renew(model: Path) -> None:
-    """Bring the checksums beside a model up to date for it, and leave those of other files as they are."""
+    """Bring the checksums beside a model, a file or a folder, up to date where they name it; all others stay."""
     path = model.parent / SUMS
     sums = read_sums(path) or {}
-    sums |= {name: content_hash(model.parent / name) for name in _named(model, sums)}
-    with scratch_beside(path) as scratch:
-        (scratch / SUMS).write_text(written(sums), encoding="utf-8")
-        (scratch / SUMS).replace(path)
-
-
-def _named(model: Path, sums: Mapping[str, str]) -> dict[str, str]:
-    return {name: digest for name, digest in sums.items() if name == model.name or name.startswith(f"{model.name}/")}
+    mine = [name for name in sums if name == model.name or name.startswith(f"{model.name}/")]
+    if mine:
+        sums |= {name: content_hash(model.parent / name) for name in mine}
+        with scratch_beside(path) as scratch:
+            (scratch / SUMS).write_text(written(sums), encoding="utf-8")
+            (scratch / SUMS).replace(path)

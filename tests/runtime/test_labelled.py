@@ -1,14 +1,13 @@
 """Folders of labelled images, and the file that says which image is for what."""
 
 import hashlib
-import json
 import os
 from pathlib import Path
 
 import pytest
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import PARTS, Image, class_folders, content_hash, own_split, presplit, read_split
+from facectl_runtime.labelled import PARTS, Image, class_folders, content_hash, presplit, read_split
 
 
 def touch(root: Path, *names: str) -> None:
@@ -111,24 +110,3 @@ def test_the_content_hash_is_that_of_the_bytes(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(bytes(range(256)) * 5000)
     assert content_hash(path) == hashlib.sha256(bytes(range(256)) * 5000).hexdigest()
-
-
-def test_a_run_keeps_to_its_split_where_the_photographs_are_those_of_it(tmp_path):
-    names = [f"red/{number}.png" for number in range(3)]
-    touch(tmp_path / "data", *names)
-    touch(tmp_path / "others", *names)
-    for number, name in enumerate(names):
-        (tmp_path / "data" / name).write_text(name)
-        (tmp_path / "others" / name).write_text(f"other {number}")
-    (tmp_path / "run").mkdir()
-    tests = [{"path": name, "label": "red"} for name in names]
-    hashes = {name: content_hash(tmp_path / "data" / name) for name in names}
-    path = tmp_path / "run" / "split.json"
-    path.write_text(json.dumps({"root": str(tmp_path / "data"), "parts": {"test": tests}, "hashes": hashes}))
-    assert own_split(tmp_path / "run", None) == path
-    assert own_split(tmp_path / "run", tmp_path / "data") == path
-    assert own_split(tmp_path / "run", tmp_path / "others") is None
-    assert own_split(tmp_path / "run", tmp_path / "gone") is None
-    (tmp_path / "others" / names[2]).write_text(names[2])
-    assert own_split(tmp_path / "run", tmp_path / "others") == path
-    assert own_split(tmp_path / "data", None) is None

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from facectl_runtime.sums import SUMS, holds, read_sums, renew, written
+from facectl_runtime.sums import SUMS, read_sums, renew, written
 
 A, B = hashlib.sha256(b"a").hexdigest(), hashlib.sha256(b"b").hexdigest()
 
@@ -58,22 +58,13 @@ def test_what_is_no_such_file(tmp_path):
     assert read_sums(tmp_path) is None
 
 
-def test_a_model_has_right_sums_where_all_of_it_is_as_they_say(folder):
-    assert holds(folder / "a.onnx")
-    assert holds(folder / "b.mlpackage")
-    (folder / "b.mlpackage" / "Data" / "b.bin").write_text("c")
-    assert holds(folder / "a.onnx")
-    assert holds(folder / "b.mlpackage") is False
-    (folder / "b.mlpackage" / "Data" / "b.bin").unlink()
-    assert holds(folder / "b.mlpackage") is False
-
-
 @pytest.mark.parametrize("sums", [None, {}, {"b.onnx": B}, {"a.onnx.zip": A}])
-def test_a_model_that_is_not_named_has_none(folder, sums):
+def test_a_model_that_is_not_named_stays_so(folder, sums):
     (folder / SUMS).unlink()
     if sums is not None:
         write(folder, sums)
-    assert holds(folder / "a.onnx") is None
+    renew(folder / "a.onnx")
+    assert read_sums(folder / SUMS) == sums
 
 
 def test_what_has_changed_is_renewed_and_others_are_left_as_they_are(folder):
@@ -84,7 +75,6 @@ def test_what_has_changed_is_renewed_and_others_are_left_as_they_are(folder):
     (folder / "b.mlpackage" / "Data" / "b.bin").write_text("a")
     renew(folder / "b.mlpackage")
     assert read_sums(folder / SUMS) == {"a.onnx": B, "b.mlpackage/Data/b.bin": A, "b.mlpackage.zip": B}
-    assert holds(folder / "b.mlpackage")
     assert sorted(path.name for path in folder.iterdir()) == [SUMS, "a.onnx", "b.mlpackage", "b.mlpackage.zip"]
 
 

@@ -195,9 +195,30 @@ def test_evaluate_says_of_triplets_that_they_are_of_photographs_it_was_trained_o
         assert (drawn.code, f"the {part} part of" in drawn.out) == (0, True)
         ran = facectl("evaluate", run, "--data", people, "--triplets", file, "--quiet")
         assert ran.code == 0
-        assert ("are of its own train and val parts: they flatter it" in ran.err) == known
+        assert ("are of its own train and val parts, and flatter it" in ran.err) == known
         untrained = facectl("evaluate", runs["pretrained"][0], "--data", people, "--triplets", file, "--quiet")
         assert (untrained.code, untrained.err) == (0, "")
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_no_threshold_is_chosen_on_whom_it_was_trained_on(runs, people, facectl, tmp_path, part):
+    run = runs["random"][0]
+    words = ("--no-detect", "--far", 0.3, "--folds", 3, "--dry-run", "--quiet")
+    for image in read_run(run).split.parts[part]:
+        (tmp_path / "only" / image.label).mkdir(parents=True, exist_ok=True)
+        shutil.copy(people / image.path, tmp_path / "only" / image.path)
+    ran = facectl("faces", "calibrate", run, "--data", tmp_path / "only", *words)
+    assert (ran.code, "was trained or tested on photographs in it" in ran.error()) == (2, True)
+    shutil.move(tmp_path / "only", tmp_path / "moved" / "deeper")  # so that only their contents tell
+    for person in (tmp_path / "moved" / "deeper").iterdir():
+        person.rename(person.with_name(f"Other {person.name}"))
+    ran = facectl("faces", "calibrate", run, "--data", tmp_path / "moved" / "deeper", *words)
+    assert (ran.code, "are of its own train part, and flatter it" in ran.err) == (
+        (2, True) if part == "train" else (0, False)
+    )
+    ran = facectl("faces", "calibrate", run, "--split", run / "split.json", "--part", part, *words)
+    assert (ran.code, "are of its own train part, and flatter it" in ran.err) == (0, part == "train")
 
 
 @pytest.mark.parametrize(

@@ -40,9 +40,7 @@ def test_a_run_whose_people_were_renamed_is_not_exported(run, facectl, tmp_path)
     assert facectl("export", run, "--out", tmp_path / "out", "--quiet").code == 0
     shutil.rmtree(tmp_path / "out")
     split = json.loads((run / "split.json").read_text())
-    first, second, *_ = {image["label"]: None for image in split["parts"]["test"]}
-    for image in split["parts"]["test"][::2]:
-        image["label"] = {first: second, second: first}.get(image["label"], image["label"])
+    split["parts"]["test"][0]["label"] = "Somebody else"
     (run / "split.json").write_text(json.dumps(split))
     done = facectl("export", run, "--out", tmp_path / "out", "--quiet")
     assert done.code == 4

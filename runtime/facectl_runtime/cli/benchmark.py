@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facectl_runtime.cli.hashed import say_flattery
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption, ThreadsOption
 from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line
 
@@ -47,7 +48,7 @@ def benchmark(
     from facectl_runtime.bench.compare import open_all
     from facectl_runtime.bench.table import doubts, text
     from facectl_runtime.devices import parse_device
-    from facectl_runtime.labelled import choose_images, flattery
+    from facectl_runtime.labelled import choose_images
 
     batches, asked = _batches(batch), parse_device(device, threads)
     if not 0 < seconds <= _MOST_SECONDS:
@@ -58,9 +59,8 @@ def benchmark(
         check_plot(plot, force)
     chosen = choose_images(data, split, part) if data or split or part else None
     opened = open_all(model, asked, labelled=chosen is not None)
-    for path in model if chosen else ():
-        if chosen and (warning := flattery(path, chosen)):
-            print(f"{path}: {warning}", file=sys.stderr)
+    if chosen:
+        chosen = say_flattery(model, chosen, quiet=quiet)
     found = benchmark(opened, chosen, batches, seconds, asked, quiet)
     for line in doubts(found):
         print(line, file=sys.stderr)

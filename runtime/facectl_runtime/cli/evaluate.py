@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facectl_runtime.cli.hashed import say_flattery
 from facectl_runtime.cli.options import (
     DeclaredTypesOption,
     DeviceOption,
@@ -58,7 +59,8 @@ def evaluate(
     from facectl_runtime.engines import format_of
     from facectl_runtime.errors import UsageError
     from facectl_runtime.evaluate import answer_labelled, evaluation
-    from facectl_runtime.labelled import choose_images, flattery, own_split
+    from facectl_runtime.labelled import choose_images
+    from facectl_runtime.learnt import own_split
     from facectl_runtime.progress import progress
 
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
@@ -71,8 +73,7 @@ def evaluate(
         option = "--pairs" if pairs else "--triplets"
         raise UsageError(f"{option} is of an embedding, and {model} is a classifier; leave it out")
     chosen = choose_images(data, split or own_split(model, data), part)
-    if warning := flattery(model, chosen):
-        print(warning, file=sys.stderr)
+    chosen = say_flattery([model], chosen, quiet=quiet)
     opened = format_of(model, by).open(model, spec, asked)
     with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
         answered = answer_labelled(

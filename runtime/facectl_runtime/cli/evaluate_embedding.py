@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from facectl_runtime.cli.evaluate import encoded
+from facectl_runtime.cli.hashed import read_contents, say_flattery
 from facectl_runtime.errors import ImageError, UsageError, counted, left_out_line
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ def evaluate_embedding(
 ) -> int:
     """Measure how well an embedding tells people apart, print it, and give the exit code. Raises `UsageError`."""
     from facectl_runtime.faces.embedder import open_embedder
-    from facectl_runtime.labelled import flattery
     from facectl_runtime.progress import progress
 
     if not 0 <= margin < math.inf:
@@ -45,8 +45,7 @@ def evaluate_embedding(
         raise UsageError(f"{pairs or triplets} says which photographs are compared; leave {option} out")
     listed = pairs or triplets
     chosen, measure = _of_list(pairs, triplets, data, margin) if listed else _of_people(model, data, split, part)
-    if warning := flattery(model, chosen):
-        print(warning, file=sys.stderr)
+    chosen = say_flattery([model], chosen if listed else read_contents(chosen, quiet=quiet), quiet=quiet)
     embedder = open_embedder(model, device, engine)
     with progress(f"evaluating on {embedder.engine.device}", len(chosen.images), quiet) as advance:
         result = measure(embedder, chosen=chosen, cores=device.cores, advance=advance)
@@ -79,7 +78,8 @@ def _of_people(
 ) -> "tuple[Chosen, Callable[..., EmbeddingEvaluation]]":
     """Give photographs of people, all pairs of which are compared. Raises `UsageError`."""
     from facectl_runtime.faces.evaluate import evaluate_people
-    from facectl_runtime.labelled import choose_images, own_split
+    from facectl_runtime.labelled import choose_images
+    from facectl_runtime.learnt import own_split
 
     return choose_images(data, split or own_split(model, data), part), evaluate_people
 

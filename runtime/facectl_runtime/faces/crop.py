@@ -4,7 +4,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from facectl_runtime.faces.detect import Face
-from facectl_runtime.image import Pixels, to_input
+from facectl_runtime.image import Pixels, scaled, to_input
 from facectl_runtime.spec import CenterCrop, FaceAlign, InputSpec, Squash
 
 
@@ -30,7 +30,8 @@ def _cut(picture: Image.Image, x: int, y: int, side: int) -> Image.Image:
     if side <= max(picture.size):
         return picture.crop((x, y, x + side, y + side))
     scale = max(picture.size) / side  # what is beyond the picture would take as much memory as one likes
-    small = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    small = scaled(picture, (0, 0, *picture.size), size)
     ground = Image.new("RGB", (max(picture.size), max(picture.size)))
     ground.paste(small, (round(-x * scale), round(-y * scale)))
     return ground

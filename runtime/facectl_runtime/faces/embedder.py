@@ -17,10 +17,9 @@ from facectl_runtime.faces.portrait import portrait
 from facectl_runtime.labelled import Chosen, Image
 from facectl_runtime.rows import NO_NUMBERS
 from facectl_runtime.sources import Source, display_name
-from facectl_runtime.spec import ModelSpec
+from facectl_runtime.spec import NORM_TOLERANCE, ModelSpec
 
 Floats = npt.NDArray[np.float32]
-_ONE = 1e-3  # by how much an embedding's norm may differ from 1
 
 
 class Embedder(NamedTuple):
@@ -65,7 +64,7 @@ def threshold_of(model: Path, spec: ModelSpec, asked: float | None) -> float:
 
 def checked(embedding: Floats) -> Floats:
     """Give an embedding, d numbers, back. Raises `ImageError` where it has not the L2 norm 1, or is no number."""
-    if not abs(float(np.linalg.norm(embedding)) - 1) <= _ONE:  # false of NaN
+    if not abs(float(np.linalg.norm(embedding)) - 1) <= NORM_TOLERANCE:  # false of NaN
         raise ImageError(NO_NUMBERS)
     return embedding
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.copies import distinct
+from facectl_runtime.errors import UsageError, left_out_clause
 from facectl_runtime.faces.embedder import Embedded, Embedder, embed
 from facectl_runtime.faces.measured import measure_people, similarities
 from facectl_runtime.faces.pair_files import Pair, check_images, read_pairs, read_triplets
@@ -36,10 +37,18 @@ Advance = Callable[[int], None]
 
 
 def evaluate_people(embedder: Embedder, chosen: Chosen, cores: int | None, advance: Advance) -> EmbeddingEvaluation:
-    """Compare all pairs of photographs of known people. Raises `UsageError`."""
+    """Compare all pairs of photographs of known people, copies left out. Raises `UsageError`.
+
+    Copies are told by the hashes of `chosen`, which it has once it was `copies.hashed`.
+    """
+    ((chosen, left_out),) = distinct(chosen)
     found = embed(embedder, chosen, advance, cores, detect=None)
-    verification = measure_people(found.embeddings, found.people)
-    return EmbeddingEvaluation(verification, len(found.images), len(set(found.people)), unreadable=found.left_out)
+    left_out |= found.left_out
+    try:
+        verification = measure_people(found.embeddings, found.people)
+    except UsageError as error:
+        raise UsageError(f"{chosen.root}: {error}{left_out_clause(left_out)}") from error
+    return EmbeddingEvaluation(verification, len(found.images), len(set(found.people)), unreadable=left_out)
 
 
 def listed(path: Path, data: Path, *, triplets: bool) -> list[Pair]:

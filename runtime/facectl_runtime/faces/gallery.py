@@ -20,12 +20,11 @@ from facectl_runtime.errors import FacectlError, UsageError, did_you_mean, reaso
 from facectl_runtime.faces.gallery_file import Opened, damaged, explained, opened, transaction
 from facectl_runtime.faces.search import Templates
 from facectl_runtime.sources import display_name
-from facectl_runtime.spec import UNKNOWN
+from facectl_runtime.spec import NORM_TOLERANCE, UNKNOWN
 
 Floats = npt.NDArray[np.float32]
 
 _LONGEST_NAME = 200  # characters
-_ONE = 1e-3  # by how much an embedding's norm may differ from 1
 _SAME_FACE = 0.9  # cosine of what two precisions of one model make of one face, and no two faces of one photograph
 _BLOCK = 8192  # embeddings that are turned into columns at once
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -170,12 +169,13 @@ class Gallery:
             if unicodedata.normalize("NFC", name) not in known:
                 raise self._nobody(name, known)
 
-    def remove(self, name: str, source: str | None = None) -> int:
-        """Remove a person, or one photograph of theirs, named as when it was enrolled; give how many photographs went.
+    def remove(self, name: str, sources: Sequence[str] = ()) -> int:
+        """Remove a person, or photographs of theirs, named as when they were enrolled; give how many went.
 
         Nothing about what is removed is left in the file, and who has no photograph left is nobody in it. Raises
-        `UsageError` where nobody is called so, or has no such photograph, and `FacectlError` where it is removed, but
-        the file could not be freed of what was left; it then is when it is next opened to be written.
+        `UsageError`, and removes nothing, where nobody is called so, or has no such photograph, and `FacectlError`
+        where it is removed, but the file could not be freed of what was left; it then is when it is next opened to be
+        written.
         """
         name = unicodedata.normalize("NFC", name)
         with self._transaction("IMMEDIATE"):
@@ -183,7 +183,10 @@ class Gallery:
             if not found:
                 known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
                 raise self._nobody(name, known)
-            photographs = self._removed(name, found[0], source)
+            wanted: list[str | None] = [*map(display_name, sources)] or [None]  # None: all of them
+            photographs = sum(self._remove_photographs(name, found[0], source) for source in wanted)
+            left = "SELECT 1 FROM photographs WHERE person = people.id"
+            self._database.execute(f"DELETE FROM people WHERE id = ? AND NOT EXISTS ({left})", found)  # noqa: S608
             self._database.execute("UPDATE gallery SET unswept = unswept + 1")
         try:
             self._sweep()
@@ -194,22 +197,18 @@ class Gallery:
             ) from error
         return photographs
 
-    def _removed(self, name: str, person: int, source: str | None) -> int:
-        """Remove a person's photographs, all or those of one name, and the person with the last."""
-        photographs = self._database.execute(
+    def _remove_photographs(self, name: str, person: int, source: str | None) -> int:
+        """Remove those of a person that were enrolled under a name, or all. Raises `UsageError` where there is none."""
+        removed = self._database.execute(
             "DELETE FROM photographs WHERE person = ? AND source = ifnull(?, source)", (person, source)
         ).rowcount
-        if source is not None and not photographs:
+        if source is not None and not removed:
             rows = self._database.execute("SELECT source FROM photographs WHERE person = ? ORDER BY id", (person,))
             raise UsageError(
                 f"{self._where}: {_short(name)} has no photograph {_short(source)}"
                 f"{did_you_mean(source, [row[0] for row in rows])}; facectl faces list --photographs shows them"
             )
-        self._database.execute(
-            "DELETE FROM people WHERE id = ? AND NOT EXISTS (SELECT 1 FROM photographs WHERE person = people.id)",
-            (person,),
-        )
-        return photographs
+        return removed
 
     def _nobody(self, name: str, known: Sequence[str]) -> UsageError:
         return UsageError(
@@ -243,7 +242,7 @@ class Gallery:
         for start in range(0, len(owners), _BLOCK):
             block = rows[order[start : start + _BLOCK]]
             norms = np.sqrt(np.einsum("ij,ij->i", block, block))
-            if not (np.abs(norms - 1) <= _ONE).all():
+            if not (np.abs(norms - 1) <= NORM_TOLERANCE).all():
                 raise damaged(self._where, "it has an embedding whose L2 norm is not 1")
             columns[:, start : start + _BLOCK] = block.T
         starts = np.searchsorted(places[order], np.arange(len(names)))
@@ -265,7 +264,7 @@ class Gallery:
         if values.shape != (self.size,):
             raise ValueError(f"an embedding of shape {values.shape}; the gallery's have {self.size} numbers")
         norm = float(np.linalg.norm(values.astype(np.float64)))
-        if not abs(norm - 1) <= _ONE:
+        if not abs(norm - 1) <= NORM_TOLERANCE:
             raise ValueError(f"an embedding of L2 norm {norm:g}; it must be 1")
         return values.tobytes()
 

@@ -6,12 +6,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from facectl_runtime.spec import NORM_TOLERANCE
+
 Embeddings = npt.NDArray[np.float32]
 People = npt.NDArray[np.integer]
 
 _ROWS, _COLUMNS = 1024, 2048  # similarities held at a time: 8 MiB
 _SLACK = 2**18  # scores gathered before those that turn out too low are dropped
-_NORM_TOLERANCE = 1e-2
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -41,7 +42,7 @@ def index_people(
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
         raise ValueError(f"embeddings of the shape {embeddings.shape} do not go with labels of {labels.shape}")
     # 'not within' rather than 'beyond', so that a NaN is refused too
-    bad = ~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= _NORM_TOLERANCE)
+    bad = ~(np.abs(np.linalg.norm(embeddings, axis=1) - 1) <= NORM_TOLERANCE)
     if bad.any():
         raise ValueError(f"{int(bad.sum()):,} of {len(labels):,} embeddings have not the L2 norm 1; normalise them")
     return np.unique(labels, return_inverse=True)[1].astype(np.int32)

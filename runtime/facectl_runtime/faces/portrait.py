@@ -40,7 +40,8 @@ def portrait(source: Source, spec: InputSpec, *, detect: bool) -> Portrait:
         data = image.read(source.data) if isinstance(source.data, Path) else source.data
         picture, content = image.decode(data), hashlib.sha256(data).hexdigest()
         if not detect:
-            return Portrait(whole_as_face(picture, spec), content, ())
+            pixels = whole_as_face(picture, spec)
+            return Portrait(pixels, content, tuple(_poor(max(picture.size), pixels)))
         faces = shared_detector().detect(picture)
         if not faces:
             raise ImageError(NO_FACE)
@@ -57,7 +58,12 @@ def warnings(faces: list[Face], chosen: Face, pixels: Pixels) -> Iterator[str]:
     if also > 0:
         yield f"it shows {also + 1} faces; the largest and most central was taken"
     left, upper, right, lower = chosen.box
-    if (side := max(right - left, lower - upper)) < TINY:
+    yield from _poor(max(right - left, lower - upper), pixels)
+
+
+def _poor(side: float, pixels: Pixels) -> Iterator[str]:
+    """Say what is poor of a face whose longer side had so many pixels, as the model sees it."""
+    if side < TINY:
         yield f"the face is tiny, {side:.0f} pixels; {TINY} or more tell people apart better"
     elif (found := blur(Image.fromarray(pixels).convert("L"))) >= BLURRED:
         yield f"the face is blurred ({found:.2f}, from {BLURRED:g} on it counts as such)"

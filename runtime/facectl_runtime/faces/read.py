@@ -19,6 +19,7 @@ from facectl_runtime.reading import Reading
 from facectl_runtime.rows import NO_NUMBERS, FaceAnswer, Match, Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
+from facectl_runtime.threshold.accepted import is_accepted
 
 _AT_ONCE = 32  # faces: of a picture of a crowd
 
@@ -82,8 +83,7 @@ def _match(templates: Templates, threshold: float, people: Sequence[int], simila
         Match(templates.names[person], round(min(float(similarity), 1.0), 6))
         for person, similarity in zip(people, similarities, strict=True)
     )
-    # Against the value itself: rounded, a threshold would not accept the very score that it was chosen at.
-    label = top[0].label if similarities[0] >= np.float32(threshold) else UNKNOWN
+    label = top[0].label if is_accepted(similarities[0], threshold) else UNKNOWN
     return Name(label, None, top[0].similarity, top)
 
 

@@ -43,6 +43,8 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
     folds: int
     groups: int
     """People, or groups of unknown images, that were parted into the folds."""
+    found_by: str | None = None
+    """What found the faces; empty where they were cropped already, None of a classifier."""
 
     @classmethod
     def of(
@@ -77,5 +79,6 @@ class Calibrated(msgspec.Struct, frozen=True, kw_only=True):
             "asked": self.far_asked,
             "false_accept_interval": self.far_interval,
             "false_reject_interval": self.frr_interval,
+            "found_by": self.found_by,
         }
         return msgspec.convert(plain, Threshold)

@@ -23,9 +23,16 @@ from facectl_runtime.threshold.rates import (
 )
 from facectl_runtime.verification import group_interval
 
+FAR = 1e-2
+"""The false-accept rate that is asked for where nothing is said."""
 Bools = npt.NDArray[np.bool_]
 Scores = Mapping[str, Float32s]
 """The name of a score → N of them, an image each."""
+
+
+def folds_of(known: int, groups: Labels) -> int:
+    """Give how many folds are made where nothing is said: ten, or as many as there are groups or known images."""
+    return max(2, min(FOLDS, len(set(groups)), known))
 
 
 def check_counts(known: int, groups: Labels, far: float, folds: int = FOLDS) -> None:

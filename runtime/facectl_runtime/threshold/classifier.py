@@ -1,6 +1,6 @@
 """The threshold of a classifier, from what it answers to images of its classes and of other things."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -9,9 +9,9 @@ import numpy as np
 from facectl_runtime import image
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Answers
-from facectl_runtime.errors import UsageError, did_you_mean
+from facectl_runtime.errors import UsageError, did_you_mean, left_out_clause
 from facectl_runtime.evaluate import answer_each, labelled_loader
-from facectl_runtime.labelled import Chosen, Image
+from facectl_runtime.labelled import Chosen
 from facectl_runtime.rows import NO_NUMBERS
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import ModelSpec
@@ -29,12 +29,6 @@ class OfClasses(msgspec.Struct, frozen=True):
     scores: dict[str, Separation]
     left_out: dict[str, str]
     """Path → why."""
-
-
-def unknown_images(images: Sequence[Image], labels: Sequence[str]) -> tuple[list[Image], list[Image]]:
-    """Part images into those of a model's classes and those of others."""
-    known = [each for each in images if each.label in labels]
-    return known, [each for each in images if each.label not in labels]
 
 
 def check_score(kind: str) -> None:
@@ -69,9 +63,13 @@ def calibrate_classes(
     )
     likeliest = (spec.labels[number] for number in mine.probabilities.argmax(axis=1))
     right = np.array([one == true for one, true in zip(likeliest, mine.labels, strict=True)])
-    found = calibrate_scores(known_scores, right, unknown_scores, far, others.labels, folds, seed)
+    left_out = mine.left_out | others.left_out
+    try:
+        found = calibrate_scores(known_scores, right, unknown_scores, far, others.labels, folds, seed)
+    except UsageError as error:
+        raise UsageError(f"{error}{left_out_clause(left_out)}") from error
     separations = {name: separation(known_scores[name], unknown_scores[name]) for name in kinds}
-    return OfClasses(found, separations, mine.left_out | others.left_out)
+    return OfClasses(found, separations, left_out)
 
 
 class _Answered(NamedTuple):
@@ -91,7 +89,8 @@ def _answered(
     images, answers, unreadable = answer_each(engine, chosen.images, load, advance, cores)
     finite = np.isfinite(answers).all(axis=1)
     if not finite.any():
-        raise UsageError(f"{chosen.root}: none of its {len(chosen.images)} images can be used")
+        why = unreadable[0][1] if unreadable else NO_NUMBERS
+        raise UsageError(f"{chosen.root}: none of its {len(chosen.images)} images can be used ({why})")
     unreadable += [(display_name(images[number].path), NO_NUMBERS) for number in np.flatnonzero(~finite)]
     labels = [images[number].label for number in np.flatnonzero(finite)]
     return _Answered(labels, answers[finite], {str(chosen.root / path): why for path, why in unreadable})

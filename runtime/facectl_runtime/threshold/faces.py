@@ -15,8 +15,15 @@ from facectl_runtime.threshold.pair_thresholds import choose_thresholds
 from facectl_runtime.threshold.rates import Float32s, Int64s, Words, check_rate, most_accepted_outside, usable
 from facectl_runtime.verification import people_intervals
 
+FAR = 1e-3
+"""The false-accept rate that is asked for where nothing is said."""
 EACH = 10
 """Photographs of a person that count for false rejects, at most."""
+
+
+def folds_of(people: Labels) -> int:
+    """Give how many folds N photographs are parted into where nothing is said: ten, or as many as there are people."""
+    return max(3, min(FOLDS, len(set(people))))
 
 
 def check_people(people: Labels, far: float, folds: int = FOLDS) -> None:

@@ -18,14 +18,14 @@ def check_signable(model: Path) -> None:
         raise ModelError(f"{model}: a threshold cannot be put into such a model; use an .onnx, .tflite or a run folder")
 
 
-def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None) -> bool:
-    """Put a threshold into a model's spec, and bring the checksums beside it up to date.
+def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None) -> None:
+    """Put a threshold into a model's spec, and bring the checksums beside it up to date, where they name it.
 
-    `measured`: the spec as it was when measuring began. Gives whether the checksums are right, where there are any of
-    this model: those that did not fit it before stay as they are, for nobody knows which of the two is right. Of two
-    processes that sign in one folder, one waits for the other.
+    `measured`: the spec as it was when measuring began. Of two processes that sign in one folder, one waits for the
+    other. A process that is killed between the two steps leaves checksums that are not the model's; signing it again
+    mends them.
 
-    Raises `ModelError`, also where it is another model by now.
+    Raises `ModelError`, also where it is damaged, or another model by now.
     """
     check_signable(model)
     reader = format_of(model)
@@ -34,8 +34,9 @@ def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None)
         spec = reader.read_spec(model)
         if measured and (spec.graph_sha256, spec.provenance) != (measured.graph_sha256, measured.provenance):
             raise ModelError(f"{model}: became another model while it was measured; calibrate it again")
-        fit = sums.holds(model)
+        if not reader.intact(model, spec):  # to sign it, and its checksum, would call it whole
+            raise ModelError(
+                f"{model}: it is not as it was exported: damaged, or edited since; copy or export it again"
+            )
         reader.sign(model, replace(spec, threshold=calibrated.threshold()))
-        if fit:
-            sums.renew(model)
-    return fit is not False
+        sums.renew(model)

@@ -177,11 +177,14 @@ def test_json_has_warnings_and_stderr_too(facectl, gallery, people, tmp_path, fa
     assert ran.err.splitlines()[0] == f"facectl: {tmp_path / 'a.png'}: {row['warnings'][0]}"
 
 
-def test_ready_crops_are_taken_whole(facectl, gallery, grey, people, face_model, monkeypatch):
+def test_ready_crops_are_taken_whole(facectl, gallery, grey, people, face_model, monkeypatch, tmp_path):
     monkeypatch.setattr(detect, "locate", None)  # nothing is looked for
     words = ["faces", "enroll", gallery, "Anna", grey, people[0], "--model", face_model, "--no-detect"]
     ran = facectl(*words)
     assert (ran.code, ran.out.count("  added\n")) == (0, 2)
+    Image.open(people[1]).resize((20, 20)).save(tmp_path / "tiny.png")
+    ran = facectl("faces", "enroll", gallery, "Bert", tmp_path / "tiny.png", "--model", face_model, "--no-detect")
+    assert (ran.code, "added; the face is tiny, 20 pixels" in ran.out) == (0, True)
 
 
 # Names

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from facectl_runtime.faces.evaluate import EmbeddingEvaluation
 from facectl_runtime.verification import Verification
@@ -19,12 +20,12 @@ def evaluate(facectl, face_model):
 
 @pytest.fixture(scope="session")
 def twice(people, tmp_path_factory):
-    """Make a folder with six people, each with the same photograph twice: what can be told apart wholly."""
+    """Make a folder with six people, each with one photograph written twice: what can be told apart wholly."""
     folder = tmp_path_factory.mktemp("twice") / "people"
     for number, path in enumerate(people[:6]):
         (folder / f"p{number}").mkdir(parents=True)
-        for copy in (1, 2):
-            shutil.copy(path, folder / f"p{number}" / f"p{number}_{copy:04}.jpg")
+        shutil.copy(path, folder / f"p{number}" / f"p{number}_0001.jpg")
+        Image.open(path).save(folder / f"p{number}" / f"p{number}_0002.jpg", quality=95)
     return folder
 
 
@@ -49,7 +50,7 @@ def spoilt(folder, tmp_path, *photographs):
     data = shutil.copytree(folder, tmp_path / "spoilt")
     for pattern in photographs:
         for path in data.glob(pattern):
-            path.write_text("no picture")
+            path.write_text(f"no picture {path.name}")
     return data
 
 
@@ -84,6 +85,20 @@ def test_photographs_that_cannot_be_used_are_left_out(evaluate, twice, tmp_path)
     assert ran.json()["verification"]["same"] == 5
     text = evaluate("--data", data)
     assert (text.code, text.out.splitlines()[-1].startswith("left out: 1: p0/p0_0001.jpg: ")) == (3, True)
+
+
+def test_copies_count_once_and_a_picture_of_two_people_not_at_all(evaluate, twice, tmp_path):
+    data = shutil.copytree(twice, tmp_path / "data")
+    shutil.copy(data / "p0" / "p0_0001.jpg", data / "p0" / "copy.jpg")
+    shutil.copy(data / "p1" / "p1_0001.jpg", data / "p2" / "p1.jpg")
+    ran = evaluate("--data", data, "--json")
+    assert ran.code == 3
+    assert ran.json()["unreadable"] == {
+        "p0/p0_0001.jpg": "a copy of another one, which counts once",
+        "p1/p1_0001.jpg": "the same picture stands under two labels",
+        "p2/p1.jpg": "the same picture stands under two labels",
+    }
+    assert (ran.json()["photographs"], ran.json()["verification"]["same"]) == (11, 5)
 
 
 def test_what_cannot_be_measured_is_one_line(evaluate, twice, tmp_path):
@@ -147,12 +162,16 @@ def test_triplets(evaluate, twice, triplets):
 
 def test_the_loss_is_that_of_the_paper(evaluate, twice, triplets, facectl, face_model):
     found = evaluate("--data", twice, "--triplets", triplets, "--margin", 1.5, "--json").json()
-    names = [f"p{n}/p{n}_0001.jpg" for n in range(6)]
+
+    def distance(one, other):
+        words = ["faces", "compare", twice / one, twice / other, "--model", face_model, "--json"]
+        return 2 - 2 * facectl(*words).json()["similarity"]
+
     losses = []
-    for n in range(6):
-        words = ["faces", "compare", twice / names[n], twice / names[(n + 1) % 6], "--model", face_model, "--json"]
-        cosine = facectl(*words).json()["similarity"]
-        losses.append(max(0, 0 - (2 - 2 * cosine) + 1.5))
+    for n, other in zip(range(6), [*range(1, 6), 0], strict=True):
+        anchor = f"p{n}/p{n}_0001.jpg"
+        near, far = (distance(anchor, path) for path in (f"p{n}/p{n}_0002.jpg", f"p{other}/p{other}_0001.jpg"))
+        losses.append(max(0, near - far + 1.5))
     assert found["triplet_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
     assert (found["margin"], found["in_order"]) == (1.5, 1.0)
 

@@ -1,10 +1,19 @@
 """`facectl faces list`, `remove` and `compare`, as a person meets them."""
 
+import os
 import re
+import shutil
 
+import msgspec
+import numpy as np
 import onnx
 import pytest
 from PIL import Image
+
+from facectl_runtime.faces.detect import FOUND_BY
+from facectl_runtime.spec import Threshold
+
+THRESHOLD = Threshold(0.95, "cosine", 0.001, 5000, 0.4, 100)
 
 
 @pytest.fixture
@@ -63,7 +72,7 @@ def test_one_photograph_of_a_person_is_removed_and_the_person_with_the_last(enro
         ("Bert", str(people[0])),
     ]
     ran = facectl("faces", "remove", gallery, "Anna", "--photograph", people[0])
-    assert (ran.code, ran.out) == (0, f"{people[0]} is removed (1 photograph of Anna)\n")
+    assert (ran.code, ran.out) == (0, "1 photograph of Anna removed\n")
     lines = facectl("faces", "list", gallery, "--photographs").out.splitlines()
     assert [line.split()[:2] for line in lines[1:]] == [["Anna", str(people[1])], ["Bert", str(people[0])]]
     assert facectl("faces", "remove", gallery, "Anna", "--photograph", people[1]).code == 0
@@ -76,9 +85,19 @@ def test_a_photograph_that_is_not_there_removes_nothing(enroll, facectl, gallery
     assert (ran.code, ran.out) == (2, "")
     assert "'Anna' has no photograph" in ran.error()
     assert "did you mean" in ran.error()
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", people[0], "--photograph", "none.jpg")
+    assert (ran.code, "'Anna' has no photograph 'none.jpg'" in ran.error()) == (2, True)
     ran = facectl("faces", "remove", gallery, "Anna", "Bert", "--photograph", people[0])
     assert (ran.code, "--photograph is of one person, and 2 are named" in ran.error()) == (2, True)
     assert facectl("faces", "list", gallery, "--json").json()["people"][0]["photographs"] == 1
+
+
+def test_a_photograph_whose_name_is_not_utf8_can_be_removed(enroll, facectl, gallery, people, tmp_path):
+    odd = tmp_path / os.fsdecode(b"na\xefve.jpg")
+    shutil.copy(people[0], odd)
+    enroll("Anna", odd)
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", odd)
+    assert (ran.code, ran.out) == (0, "1 photograph of Anna removed\n")
 
 
 # Two photographs
@@ -104,6 +123,26 @@ def test_one_person_and_two(compare, people, tmp_path):
     assert re.fullmatch(r"(1\.000|0\.9\d\d), one person \(threshold 0\.950\)\n", same.out)
     assert re.fullmatch(r"-?0\.\d{3}, two people \(threshold 0\.950\)\n", other.out)
     assert "one person (threshold -1.000)" in compare(people[0], people[1], "--threshold", -1).out
+
+
+def test_a_threshold_of_faces_that_were_cut_out_otherwise_is_said(compare, people, make_embedder, tmp_path):
+    threshold = msgspec.structs.replace(THRESHOLD, found_by=FOUND_BY)
+    model = make_embedder(tmp_path / "found.onnx", threshold=threshold)
+    assert compare(people[0], people[1], model=model).err == ""
+    cut = compare(people[0], people[1], "--no-detect", model=model)
+    assert cut.code == 0
+    assert f"chosen on faces found by {FOUND_BY}, and these are taken as they are (--no-detect)" in cut.err
+    assert compare(people[0], people[1], "--no-detect", "--threshold", 0.9, model=model).err == ""
+
+
+def test_compare_and_identify_decide_alike_at_the_very_threshold(compare, enroll, facectl, gallery, people, face_model):
+    enroll("Anna", people[0])
+    cosine = compare(people[0], people[1], "--json").json()["similarity"]
+    for least in np.nextafter(np.float32(cosine), np.float32([-1, 1]), dtype=np.float32):
+        words = ("--threshold", float(least), "--json", "--model", face_model)
+        said = facectl("faces", "identify", gallery, people[1], *words).json()["results"][0]["faces"][0]
+        same = facectl("faces", "compare", people[0], people[1], *words).json()["same_person"]
+        assert same == (said["label"] == "Anna")
 
 
 def test_without_a_threshold_there_is_a_cosine_alone(compare, people, crop_model):

@@ -210,7 +210,7 @@ def test_of_a_photograph_that_is_removed_no_piece_is_left_and_the_other_one_stay
         for number in range(400):
             drawn.add(gallery, number)
         for number in range(0, 200, 5):
-            assert gallery.remove(drawn.name(number), drawn.source(number)) == 1
+            assert gallery.remove(drawn.name(number), [drawn.source(number)]) == 1
     pieces = [piece for number in range(0, 200, 5) for piece in drawn.pieces_of(number)]
     assert left(file.parent, pieces) == []
     assert set(names(file).values()) == {1, 2}

@@ -29,6 +29,11 @@ def test_scores_are_those_of_their_definitions(row):
         assert 0 <= score(kind, p)[0] <= 1
 
 
+def test_the_example_of_the_contract():
+    example = np.array([[0.7, 0.2, 0.1]])
+    assert [round(float(score(kind, example)[0]), 4) for kind in SCORES] == [0.7, 0.5, 0.2702]
+
+
 def test_certainty_scores_one_and_ignorance_least():
     for kind in SCORES:
         assert score(kind, np.eye(4, dtype=np.float16)).tolist() == [1, 1, 1, 1]

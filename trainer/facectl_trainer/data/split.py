@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from facectl_runtime.copies import under_two_labels
 from facectl_runtime.errors import UsageError
 from facectl_runtime.labelled import PARTS, Image, Part
 
@@ -110,16 +111,14 @@ def split(
 
 def fingerprint(images: Sequence[Image], hashes: Mapping[str, str]) -> str:
     """Give the SHA-256 over the sorted (label, content hash) pairs: the same data, wherever it lies."""
-    pairs = sorted(f"{image.label}\0{hashes[image.path]}\n" for image in images)
+    pairs = sorted(f"{image.label}\0{hashes.get(image.path, '')}\n" for image in images)
     return hashlib.sha256("".join(pairs).encode()).hexdigest()
 
 
 def conflicts(images: Sequence[Image], hashes: Mapping[str, str]) -> list[Image]:
     """Give the images whose content stands under more than one label."""
-    labels = defaultdict(set)
-    for image in images:
-        labels[hashes[image.path]].add(image.label)
-    return [image for image in images if len(labels[hashes[image.path]]) > 1]
+    crossed = under_two_labels((image.label, hashes[image.path]) for image in images)
+    return [image for image in images if hashes[image.path] in crossed]
 
 
 def _test_range(n: int, test: Amount, fold: Fold | None) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """`facectl faces calibrate`."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -9,7 +9,7 @@ import typer
 
 from facectl_runtime.cli.faces.options import DetectOption
 from facectl_runtime.cli.options import DeviceOption, JsonOption, QuietOption, ThreadsOption
-from facectl_runtime.errors import ImageError, UsageError, counted, describe, left_out_line, one_line
+from facectl_runtime.errors import ImageError, UsageError, counted, left_out_clause, left_out_line, one_line
 
 if TYPE_CHECKING:
     from facectl_runtime.devices import Device
@@ -17,9 +17,8 @@ if TYPE_CHECKING:
     from facectl_runtime.spec import ModelSpec
     from facectl_runtime.threshold.calibrated import Calibrated
 
-_FAR_OF_FACES, _FAR_OF_CLASSES = 1e-3, 1e-2
 _POOR = 0.3  # false-reject rate that is worth a word
-_NOT_SUMMED = "SHA256SUMS beside it did not fit it before, and stays as it is; export again to have it right"
+_FEW = 10  # groups of unknown images, of fewer of which a bootstrap's interval is too narrow
 _WORDS = {
     True: (("pair of two people", "pairs of two people"), ("pair of one person", "pairs of one person")),
     False: (("unknown image", "unknown images"), ("known image answered right", "known images answered right")),
@@ -113,15 +112,15 @@ def calibrate(
     if not dry_run:
         for model in measures:
             check_signable(model)
-    left_out = _measured(measures, dry_run=dry_run, json=json)
-    if not dry_run:
-        say(f"kept in {'its spec' if len(measures) == 1 else f'the specs of {len(measures)} models'}")
+    left_out = _measured(measures, say, dry_run=dry_run, json=json)
     if left_out:
         say(left_out_line(left_out))
     return ImageError.exit_code if left_out else 0
 
 
-def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) -> dict[str, str]:
+def _measured(
+    measures: "Mapping[Path, Measure]", say: Callable[[str], None], *, dry_run: bool, json: bool
+) -> dict[str, str]:
     """Measure each model, say and keep what was found; give path → why of the images left out."""
     import msgspec
 
@@ -141,8 +140,9 @@ def _measured(measures: "Mapping[Path, Measure]", *, dry_run: bool, json: bool) 
                 typer.echo(one_line(f"{display_name(model)}: {_line(calibrated)}"))
             if calibrated.frr >= _POOR:
                 _warn(model, _withheld(calibrated))
-            if not dry_run and not sign(model, calibrated, before[model]):
-                _warn(model, _NOT_SUMMED)
+            if not dry_run:
+                sign(model, calibrated, before[model])
+                say(f"kept in the spec of {model}")
     finally:  # what was measured is said, whether or not it could be kept
         if json and found:
             typer.echo(msgspec.json.encode({"results": found, "left_out": left_out}).decode())
@@ -154,30 +154,28 @@ def _measure(
 ) -> "Measure":
     """Give a function that measures a model. Raises `UsageError` where that cannot be done, which takes no time."""
     from facectl_runtime.engines import format_of
-    from facectl_runtime.labelled import choose_images, presplit, split_learnt
+    from facectl_runtime.threshold.photographs import choose_photographs, known_and_unknown
 
     spec = format_of(model).read_spec(model)
-    split = split or split_learnt(model, data)  # what it was trained on would flatter it
-    parted = split or (data and presplit(data))  # a threshold is chosen, and nothing is on the test part
-    chosen = choose_images(data, split, part or ("val" if parted else None))
+    chosen = choose_photographs(model, data, split, part)
     if spec.task == "embed":
         if unknown:
             raise UsageError("--unknown is of a classifier; of faces, the other people in --data are the unknown ones")
         if asked.score != "auto":
             raise UsageError("--score is of a classifier; of faces, it is the cosine; leave it out")
-        return _of_faces(model, chosen, asked)
+        return _of_faces(model, chosen, part, asked)
     if not asked.detect:
         raise UsageError(f"--no-detect is of faces, and {model} is a classifier; leave it out")
-    return _of_classes(model, spec, chosen, data, unknown, asked)
+    known, others = known_and_unknown(spec.labels, chosen, data, unknown)
+    return _of_classes(model, spec, known, others, part, asked)
 
 
-def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
-    from facectl_runtime.faces.detect import shared_detector
-    from facectl_runtime.threshold.faces import calibrate_embeddings, check_people
-    from facectl_runtime.threshold.folds import FOLDS
+def _of_faces(model: Path, chosen: "Chosen", part: str | None, asked: _Asked) -> "Measure":
+    from facectl_runtime.faces.detect import FOUND_BY, shared_detector
+    from facectl_runtime.threshold.faces import FAR, calibrate_embeddings, check_people, folds_of
 
-    far, people = asked.far or _FAR_OF_FACES, [image.label for image in chosen.images]
-    folds = asked.folds or max(3, min(FOLDS, len(set(people))))
+    far, people = asked.far or FAR, [image.label for image in chosen.images]
+    folds = asked.folds or folds_of(people)
     try:
         check_people(people, far, folds)
     except UsageError as error:
@@ -186,81 +184,76 @@ def _of_faces(model: Path, chosen: "Chosen", asked: _Asked) -> "Measure":
         shared_detector()
 
     def measure() -> _Measured:
+        import msgspec
+
         from facectl_runtime.faces.embedder import embed, open_embedder
 
-        asked.say(f"{model.name}: {chosen.what}")
+        ((kept, copies),) = _counted(model, part, asked, chosen)
         embedder = open_embedder(model, asked.device)
-        with asked.progress(f"faces by {model.name}", len(chosen.images)) as advance:
-            found = embed(embedder, chosen, advance, asked.device.cores, detect=asked.detect)
-        try:
+        with asked.progress(f"faces by {model.name}", len(kept.images)) as advance:
+            found = embed(embedder, kept, advance, asked.device.cores, detect=asked.detect)
+        left_out = {str(kept.root / path): why for path, why in (copies | found.left_out).items()}
+        with _naming(chosen, left_out):
             calibrated = calibrate_embeddings(found.embeddings, found.people, far, folds, asked.seed)
-        except UsageError as error:
-            n = f"{len(found.left_out):,} of {len(chosen.images):,} photographs were left out"
-            why = f"; {n} ({describe(found.left_out)})" if found.left_out else ""
-            raise UsageError(f"{chosen.what}: {error}{why}") from error
-        return _Measured(calibrated, {}, found.left_out)
+        found_by = FOUND_BY if asked.detect else ""
+        return _Measured(msgspec.structs.replace(calibrated, found_by=found_by), {}, left_out)
 
     return measure
 
 
 def _of_classes(
-    model: Path, spec: "ModelSpec", chosen: "Chosen", data: Path | None, unknown: Path | None, asked: _Asked
+    model: Path, spec: "ModelSpec", known: "Chosen", others: "Chosen", part: str | None, asked: _Asked
 ) -> "Measure":
-    import msgspec
+    from facectl_runtime.threshold.classes import FAR, check_counts, folds_of
+    from facectl_runtime.threshold.classifier import calibrate_classes, check_score
 
-    from facectl_runtime.labelled import class_folders, presplit
-    from facectl_runtime.threshold.classes import check_counts
-    from facectl_runtime.threshold.classifier import calibrate_classes, check_score, unknown_images
-    from facectl_runtime.threshold.folds import FOLDS
-
-    known, others = unknown_images(chosen.images, spec.labels)
-    if not others and unknown is None and data is not None and presplit(data) is None:
-        # A split has the model's own classes alone; what else lies beside them was no part of it.
-        others = unknown_images(class_folders(data), spec.labels)[1]
-    if not known:
-        raise UsageError(
-            f"{chosen.root}: none of its images are of the model's classes, so that right answers cannot be counted; "
-            f"it has {', '.join(spec.labels[:10])}{'…' if len(spec.labels) > 10 else ''}"
-        )
-    if unknown is None and not others:
-        raise UsageError(
-            f"{chosen.root}: all its images are of the model's classes; give images of other things with --unknown DIR"
-        )
-    strangers = _grouped(unknown) if unknown else msgspec.structs.replace(chosen, images=others, hashes={})
-    mine, far = msgspec.structs.replace(chosen, images=known), asked.far or _FAR_OF_CLASSES
     check_score(asked.score)
-    groups = [image.label for image in strangers.images]
-    folds = asked.folds or max(2, min(FOLDS, len(set(groups)), len(known)))
-    check_counts(len(known), groups, far, folds)
+    far, groups = asked.far or FAR, [image.label for image in others.images]
+    folds = asked.folds or folds_of(len(known.images), groups)
+    check_counts(len(known.images), groups, far, folds)
 
     def measure() -> _Measured:
+        import msgspec
+
         from facectl_runtime.engines import format_of
 
-        asked.say(f"{model.name}: {chosen.what}")
+        sides = _counted(model, part, asked, known, others)
+        (mine, _), (strangers, _) = sides
+        left_out = {str(side.root / path): why for side, copies in sides for path, why in copies.items()}
         engine = format_of(model).open(model, spec, asked.device)
-        with asked.progress(f"images by {model.name}", len(known) + len(strangers.images)) as advance:
+        with (
+            asked.progress(f"images by {model.name}", len(mine.images) + len(strangers.images)) as advance,
+            _naming(known, left_out),
+        ):
             found = calibrate_classes(
                 engine, spec, mine, strangers, far, asked.score, folds, asked.seed, advance, asked.device.cores
             )
-        return _Measured(found.calibrated, {"scores": msgspec.to_builtins(found.scores)}, found.left_out)
+        scores = {"scores": msgspec.to_builtins(found.scores)}
+        return _Measured(found.calibrated, scores, left_out | found.left_out)
 
     return measure
 
 
-def _grouped(folder: Path) -> "Chosen":
-    """List images of other things, those of one folder below being a group. Raises `UsageError`."""
-    from facectl_runtime.labelled import Chosen, Image
-    from facectl_runtime.sources import images_below
+def _counted(model: Path, part: str | None, asked: _Asked, *sides: "Chosen") -> "list[tuple[Chosen, dict[str, str]]]":
+    """Read what is in the images, and give those that count, with path → why of the others. Raises `UsageError`."""
+    from facectl_runtime.copies import distinct, hashed
+    from facectl_runtime.threshold.photographs import check_new
 
-    if not folder.is_dir():
-        raise UsageError(f"--unknown {folder}: no such folder; give one of images of other things")
-    # A folder in it may be a link, as one of --data may.
-    groups = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    images = [Image(str(path.relative_to(folder)), group.name) for group in groups for path in images_below(group)]
-    images += [Image(path.name, path.name) for path in images_below(folder) if path.parent == folder]
-    if not images:
-        raise UsageError(f"--unknown {folder}: no images in it; give images of other things")
-    return Chosen(folder, images, f"all images of {folder}", {})
+    asked.say(f"{model.name}: {sides[0].what}")
+    with asked.progress("reading photographs", sum(len(side.images) for side in sides)) as advance:
+        read = [hashed(side, advance) for side in sides]
+    if said := check_new(model, read[0], part):
+        _warn(model, said)
+    return distinct(*read)
+
+
+@contextmanager
+def _naming(chosen: "Chosen", left_out: "Mapping[str, str]") -> Iterator[None]:
+    """Let a refusal say what it is of, and what was left out, which may be why."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(f"{chosen.what}: {error}{left_out_clause(left_out)}") from error
 
 
 def _warn(model: Path, line: str) -> None:
@@ -277,8 +270,10 @@ def _line(found: "Calibrated") -> str:
     strangers, known = _WORDS[found.score == "cosine"]
     far_low, far_high = found.far_interval
     frr_low, frr_high = found.frr_interval
+    too_few = found.score != "cosine" and found.groups < _FEW
+    few = f"; of {counted(found.groups, 'group')} of unknown images: FAR's interval is too narrow" if too_few else ""
     return (
         f"threshold {found.value:.4f} of {found.score}; asked for FAR {found.far_asked:g}; measured in {found.folds} "
         f"folds: FAR {found.far:.3g} [{far_low:.3g}, {far_high:.3g}] on {counted(found.far_count, *strangers)}, FRR "
-        f"{found.frr:.3g} [{frr_low:.3g}, {frr_high:.3g}] on {counted(found.frr_count, *known)}"
+        f"{found.frr:.3g} [{frr_low:.3g}, {frr_high:.3g}] on {counted(found.frr_count, *known)}{few}"
     )

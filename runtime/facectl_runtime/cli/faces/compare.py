@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
+from facectl_runtime.cli.faces.cuts import threshold_otherwise
 from facectl_runtime.cli.faces.options import DetectOption, FaceModelOption, ThresholdOption
 from facectl_runtime.cli.options import DeviceOption, JsonOption, ThreadsOption
-from facectl_runtime.errors import ImageError, one_line
+from facectl_runtime.errors import one_line
 
 
 def compare(
@@ -27,28 +28,24 @@ def compare(
     import msgspec
 
     from facectl_runtime.devices import parse_device
-    from facectl_runtime.faces.embedder import checked, open_embedder
-    from facectl_runtime.faces.portrait import portrait
-    from facectl_runtime.pipeline import stacked
+    from facectl_runtime.faces.compare import compare_photographs
+    from facectl_runtime.faces.embedder import open_embedder
     from facectl_runtime.sources import Source, display_name
+    from facectl_runtime.threshold.accepted import is_accepted
 
     asked = parse_device(device, threads)
     embedder = open_embedder(model, asked)
-    spec, embeddings = embedder.spec, []
-    for path in (first, second):
-        try:
-            found = portrait(Source(display_name(path), Path(path)), spec.input, detect=detect)
-            embeddings.append(checked(stacked(embedder.engine)([found.pixels])[0]))
-        except ImageError as error:
-            raise ImageError(f"{display_name(path)}: {error}") from error
-        for warning in found.warnings:
-            _warn(f"{display_name(path)}: {warning}")
-    similarity = min(float(embeddings[0] @ embeddings[1]), 1.0)
-    own = spec.threshold.value if spec.threshold else None
-    least = own if threshold is None else threshold
-    same = None if least is None else similarity >= least
+    one, other = (Source(display_name(path), Path(path)) for path in (first, second))
+    similarity, warnings = compare_photographs(embedder, one, other, detect=detect)
+    own = embedder.spec.threshold
+    least = own.value if own and threshold is None else threshold
+    same = None if least is None else is_accepted(similarity, least)
+    for warning in warnings:
+        _warn(warning)
     if same is None:
         _warn(f"{model}: it has no threshold; facectl faces calibrate {model} --data PHOTOS finds one")
+    elif own and threshold is None and (differ := threshold_otherwise(own.found_by, detect=detect)):
+        _warn(f"{model}: {differ}")
     if json:
         plain = {
             "similarity": round(similarity, 6),

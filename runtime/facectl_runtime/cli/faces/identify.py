@@ -1,10 +1,12 @@
 """`facectl faces identify`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from facectl_runtime.cli.faces.cuts import cut_otherwise, threshold_otherwise
 from facectl_runtime.cli.faces.options import DetectOption, FaceModelOption, GalleryArgument, ThresholdOption
 from facectl_runtime.cli.options import (
     CsvOption,
@@ -90,8 +92,10 @@ def identify(
         found_by = opened.found_by()
     if not known.names:
         raise UsageError(f"{gallery}: nobody is enrolled; run facectl faces enroll {gallery} NAME IMAGE... first")
-    if (differ := _cut_otherwise(found_by, detect=detect)) and not quiet:
-        typer.echo(one_line(f"facectl: {gallery}: {differ}"), err=True)
+    if not quiet:
+        own = spec.threshold.found_by if spec.threshold and threshold is None else None
+        for line in _differing(gallery, found_by, model, own, detect=detect):
+            typer.echo(one_line(f"facectl: {line}"), err=True)
     options = Options(
         exclude=exclude,
         every=every,
@@ -128,13 +132,12 @@ def identify(
     return answer(answering, source, options)
 
 
-def _cut_otherwise(found_by: Sequence[str], *, detect: bool) -> str | None:
-    """Say that faces were enrolled which were cut out otherwise than those asked about will be; None where none was."""
-    from facectl_runtime.faces.detect import FOUND_BY
-
-    now = FOUND_BY if detect else ""
-    others = [f"found by {one}" if one else "cropped already (--no-detect)" for one in found_by if one != now]
-    if not others:
-        return None
-    here = f"found by {now}" if now else "taken as they are"
-    return f"it has faces that were {others[0]}, and these are {here}: they look less alike than they are; enrol anew"
+def _differing(
+    gallery: Path, found_by: Sequence[str], model: Path, threshold_by: str | None, *, detect: bool
+) -> Iterator[str]:
+    """Say which faces were cut out otherwise than those asked about will be."""
+    if differ := cut_otherwise(found_by, detect=detect):
+        less = "they look less alike than they are; enrol anew"
+        yield f"{gallery}: it has faces {differ[0]}, and these are {differ[1]}: {less}"
+    if said := threshold_otherwise(threshold_by, detect=detect):
+        yield f"{model}: {said}"

@@ -56,10 +56,9 @@ def remove(
         raise UsageError(f"--photograph is of one person, and {len(names)} are named; give one name")
     with Gallery.open(gallery, write=True) as opened:
         opened.check_names(names)  # all of them or none
-        for source in dict.fromkeys(photograph or ()):
-            removed = opened.remove(names[0], source)
-            typer.echo(one_line(f"{source} is removed ({counted(removed, 'photograph')} of {names[0]})"))
-        for name in () if photograph else dict.fromkeys(names):
-            removed = opened.remove(name)
-            typer.echo(one_line(f"{name} is removed, with {counted(removed, 'photograph')}"))
+        for name in dict.fromkeys(names):
+            photographs = counted(opened.remove(name, list(dict.fromkeys(photograph or ()))), "photograph")
+            typer.echo(
+                one_line(f"{photographs} of {name} removed" if photograph else f"{name} is removed, with {photographs}")
+            )
     return 0

@@ -1,0 +1,34 @@
+"""Labelled images with their contents, before models are measured on them: what flatters one is said."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from facectl_runtime.errors import one_line
+
+if TYPE_CHECKING:
+    from facectl_runtime.labelled import Chosen
+
+
+def read_contents(chosen: "Chosen", *, quiet: bool) -> "Chosen":
+    """Give images with the content hashes of all that can be read."""
+    from facectl_runtime.copies import hashed
+    from facectl_runtime.progress import progress
+
+    with progress("reading photographs", len(chosen.images), quiet) as advance:
+        return hashed(chosen, advance)
+
+
+def say_flattery(models: Sequence[Path], chosen: "Chosen", *, quiet: bool) -> "Chosen":
+    """Say on stderr which models have met the images before; gives those, with their contents where that needs them."""
+    from facectl_runtime.learnt import flattery, is_known
+
+    if any(map(is_known, models)):
+        chosen = read_contents(chosen, quiet=quiet)
+    for model in models:
+        if warning := flattery(model, chosen):
+            instead = "take its test part (--split RUN/split.json), or other photographs"
+            typer.echo(one_line(f"facectl: {model}: {warning}; {instead}"), err=True)
+    return chosen
