@@ -45,10 +45,11 @@ def _bar(what: str, total: int | None) -> Iterator[Callable[[float], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    # A way of its own to the terminal: libraries are silenced by turning the process's stderr away.
+    # A way of its own to the terminal: libraries are silenced by turning the process's stderr away. What is written to
+    # stdout meanwhile is left alone: it may go to a file, and would be drawn above the bar in its place.
     with (
         os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding) as terminal,
-        Progress(*shape, console=Console(file=terminal)) as bar,
+        Progress(*shape, console=Console(file=terminal), redirect_stdout=False) as bar,
     ):
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)

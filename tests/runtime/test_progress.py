@@ -19,10 +19,11 @@ with progress("calibration images", 3) as advance, silent_stderr():
 """
 
 
-def test_a_bar_is_drawn_while_libraries_are_silenced():
+def run(program, *words, stdout=None):
+    """Run a program whose stderr is a terminal; gives what it drew there, and what it wrote to a pipe of `stdout`."""
     pty = pytest.importorskip("pty")
     terminal, theirs = pty.openpty()
-    child = subprocess.Popen([sys.executable, "-c", SILENCED], stderr=theirs, env={**os.environ, "TERM": "xterm"})
+    child = subprocess.Popen([*program, *words], stdout=stdout, stderr=theirs, env={**os.environ, "TERM": "xterm"})
     os.close(theirs)
     drawn = b""
     while True:
@@ -34,7 +35,24 @@ def test_a_bar_is_drawn_while_libraries_are_silenced():
             break
         drawn += some
     os.close(terminal)
+    written = child.stdout.read() if child.stdout else b""
     assert child.wait() == 0
+    return drawn, written
+
+
+def test_a_bar_is_drawn_while_libraries_are_silenced():
+    drawn, _ = run([sys.executable, "-c", SILENCED])
     assert b"calibration images" in drawn
     assert b"2/3" in drawn
     assert b"remark" not in drawn
+
+
+@pytest.mark.parametrize("form", ["--json", "--jsonl", "--csv"])
+def test_what_goes_to_a_file_is_all_there_while_a_bar_is_drawn(colours, paint, tmp_path, form):
+    model = colours.save(tmp_path / "colours.onnx", colours.spec())
+    pictures = [paint(f"{number}.png") for number in range(3)]
+    program = [sys.executable, "-c", "from facectl_runtime.cli import main; main()"]
+    drawn, written = run(program, "predict", model, *pictures, form, stdout=subprocess.PIPE)
+    assert b"answered" in drawn
+    assert b".png" not in drawn
+    assert [str(picture).encode() in written for picture in pictures] == [True] * 3
