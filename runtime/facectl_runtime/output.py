@@ -50,20 +50,20 @@ def write_table(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
         if row.error is not None:
             lines = [f"error    {_where(row)}: {one_line(row.error)}"]
         elif row.faces is None:
-            lines = [f"{_cells(row.label, row.top, width)}  {_where(row)}"]
+            lines = [f"{_cells(row.label, row.top, width, about.topk)}  {_where(row)}"]
         else:
-            lines = [f"{_cells(face.label, face.top, width)}  {_where(row)}  {_spot(face)}" for face in row.faces]
+            cells = (_cells(face.label, face.top, width, about.topk) for face in row.faces)
+            lines = [f"{text}  {_where(row)}  {_spot(face)}" for text, face in zip(cells, row.faces, strict=True)]
         for line in lines or [f"no face  {_where(row)}"]:
             out.write(line + "\n")
         out.flush()
 
 
-def _cells(label: str | None, top: "Sequence[Ranked | Match]", width: int) -> str:
+def _cells(label: str | None, top: "Sequence[Ranked | Match]", width: int, topk: int) -> str:
     """Write the likeliest labels, each after its probability or similarity; `unknown` has none, and they follow it."""
+    named = [(_measured(one), one.label) for one in top]
     if label == UNKNOWN:
-        named = [("–", UNKNOWN), *((_measured(one), one.label) for one in top[:-1])]
-    else:
-        named = [(_measured(one), one.label) for one in top]
+        named = [("–", UNKNOWN), *named[: topk - 1]]
     return "  ".join(f"{value:>7}  {name:<{width}}" for value, name in named)
 
 
@@ -115,7 +115,10 @@ def write_jsonl(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
 
 
 def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
-    """Write a header and a line an image, or a face; the k-th likeliest label is in `label_k`, from 2 on."""
+    """Write a header and a line an image, or a face; the k-th likeliest label is in `label_k`, from 2 on.
+
+    Behind `unknown` come the likeliest, from the first on.
+    """
     import csv
 
     from facectl_runtime.rows import FaceAnswer
@@ -131,7 +134,8 @@ def write_csv(rows: "Iterable[Row]", about: About, out: TextIO) -> None:
         # A picture without a face has a line too, and so has one that could not be read.
         for one in row.faces or [row]:
             face = [*one.box, one.score] if isinstance(one, FaceAnswer) else [""] * len(face_columns)
-            others: list[Any] = [value for ranked in one.top[1:] for value in msgspec.structs.astuple(ranked)]
+            ranks = one.top[: most - 1] if one.label == UNKNOWN else one.top[1:]
+            others: list[Any] = [value for ranked in ranks for value in msgspec.structs.astuple(ranked)]
             others += [""] * (len(k_columns) - len(others))
             where = [row.source, row.frame, row.time, row.at]
             named = [one.label, getattr(one, about.measure, None)]

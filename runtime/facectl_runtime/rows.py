@@ -56,7 +56,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     top: tuple[Ranked, ...] = ()
     """The likeliest labels, best first."""
     faces: tuple[FaceAnswer, ...] | None = None
-    """Where faces are answered: one after the other, the surest first; `label` and what goes with it is then None."""
+    """Where faces are answered: one after the other, from left to right; `label` and what goes with it is then None."""
     age: float | None = None
     """Of a camera or a stream: seconds from when the frame came to its answer."""
     error: str | None = None

@@ -108,7 +108,7 @@ def test_csv_has_a_header_and_rows_of_its_width(about):
     assert rows == [
         ["a.png", "", "", "", "red", "0.9", "green", "0.08", "", "", *COMMON.values()],
         ["b.png", *[""] * 8, 'is not an image: it begins with b"x"', *COMMON.values()],
-        ["c.png", "", "", "", "unknown", "0.4", "red", "0.3", "", "", *COMMON.values()],
+        ["c.png", "", "", "", "unknown", "0.4", "blue", "0.4", "", "", *COMMON.values()],
     ]
 
 

@@ -1,5 +1,8 @@
 """Faces drawn on their picture: a box around each, with whom or what it was answered to be."""
 
+from collections.abc import Iterator
+from statistics import median
+
 from PIL import Image, ImageDraw
 
 from facectl_runtime.draw.font import fitting
@@ -12,33 +15,57 @@ _LEGIBLE = 11  # pixels that letters have at least
 _LONGEST = 40  # characters of a name
 _ROOM = 1.6  # of its face's width, which a name should not exceed
 _THIN, _THICK, _FINE = 2, 120, 24  # of a line: pixels at least, and parts of the shorter side and of the face at most
+Box = tuple[int, int, int, int]  # left, upper, right, lower
 _KNOWN, _STRANGER, _INK = "#38a8f0", "#ffc247", "#101014"
 
 
 def draw_faces(picture: Image.Image, faces: tuple[FaceAnswer, ...]) -> None:
-    """Draw boxes and names into an RGB picture; names lie on boxes, and those of the surest face on top."""
-    pen, shorter = ImageDraw.Draw(picture), min(picture.size)
-    for face in reversed(faces):
-        line = max(_THIN, round(min(shorter / _THICK, _width(face) / _FINE)))
+    """Draw boxes, one or more, and names into an RGB picture: names in letters of one size, over boxes.
+
+    A name is put where it covers no other; where there is no such place, a stranger has none, for the box says as much.
+    The box of the surest face lies on top.
+    """
+    pen, size = ImageDraw.Draw(picture), _letters(picture.size, faces)
+    for face in sorted(faces, key=lambda face: face.score):
+        line = max(_THIN, round(min(min(picture.size) / _THICK, _width(face) / _FINE)))
         pen.rectangle(_drawable(face.box, line), outline=_colour(face), width=line)
-    for face in reversed(faces):
-        _tag(pen, picture.size, face)
+    taken: list[Box] = []
+    for face in sorted(faces, key=lambda face: face.label == UNKNOWN):
+        font, text = fitting(_text(face), size)
+        tag = round(font.getlength(text)) + size, round(size * 1.5)
+        places = list(_places(face.box, tag, picture.size))
+        free = [place for place in places if not any(_meet(place, other) for other in taken)]
+        if not free and face.label == UNKNOWN:
+            continue
+        place = (free or places)[0]
+        taken.append(place)
+        pen.rectangle(place, fill=_colour(face))
+        pen.text((place[0] + size / 2, (place[1] + place[3]) / 2), text, _INK, font, "lm")
 
 
-def _tag(pen: ImageDraw.ImageDraw, room: tuple[int, int], face: FaceAnswer) -> None:
-    """Write a name above a face's box; where there is no room, below it, and else below its upper edge."""
+def _letters(room: tuple[int, int], faces: tuple[FaceAnswer, ...]) -> int:
+    """Give how high letters are, in pixels: the smaller the closer most faces stand, and of legible size."""
     shorter = min(room)
     size = max(_LEGIBLE, round(shorter / _MOST))
-    font, text = fitting(_text(face), size)
-    fits = size * _ROOM * _width(face) / (font.getlength(text) + size)
-    size = max(_LEGIBLE, round(min(size, max(fits, shorter / _LEAST))))
-    font, text = fitting(_text(face), size)
-    width, height = round(font.getlength(text)) + size, round(size * 1.5)
-    left = max(0, min(face.box[0], room[0] - width))
-    above, below = face.box[1] - height, face.box[3]
-    upper = above if above >= 0 else below if below + height <= room[1] else max(face.box[1], 0)
-    pen.rectangle((left, upper, left + width, upper + height), fill=_colour(face))
-    pen.text((left + size / 2, upper + height / 2), text, _INK, font, "lm")
+    fits = []
+    for face in faces:
+        font, text = fitting(_text(face), size)
+        fits.append(size * _ROOM * _width(face) / (font.getlength(text) + size))
+    return max(_LEGIBLE, round(min(size, max(median(fits), shorter / _LEAST))))
+
+
+def _places(face: Box, tag: tuple[int, int], room: tuple[int, int]) -> Iterator[Box]:
+    """Give where a face's name may be: above it, below it, and inside at its upper and lower edge, best first."""
+    width, height = tag
+    left = max(0, min(face[0], room[0] - width))
+    for upper in (face[1] - height, face[3], face[1], face[3] - height):
+        if upper >= 0 and upper + height <= room[1]:
+            yield left, upper, left + width, upper + height
+    yield left, max(face[1], 0), left + width, max(face[1], 0) + height
+
+
+def _meet(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _colour(face: FaceAnswer) -> str:

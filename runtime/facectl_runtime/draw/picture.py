@@ -34,7 +34,7 @@ def draw_answer(picture: Image.Image, row: Row) -> Image.Image:
     long for it are shortened.
     """
     drawn = picture.copy()
-    if row.faces is not None:
+    if row.faces:
         draw_faces(drawn, row.faces)
         return drawn
     lines = _lines(row)
@@ -54,6 +54,8 @@ def _lines(row: Row) -> list[_Line]:
     """Say what is drawn, the most important first."""
     if row.error is not None:
         return [_Line(one_line(row.error), _ERROR)]
+    if row.faces is not None:
+        return [_Line("no face", _OTHER)]
     if row.label is None:
         return []
     others = [

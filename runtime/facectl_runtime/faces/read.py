@@ -46,7 +46,7 @@ class Crops(NamedTuple):
     """The faces of one picture."""
 
     places: Sequence[Place]
-    """The surest first."""
+    """From left to right."""
     pixels: Sequence[Pixels]
     """uint8, height × width × 3 each: what the model sees of it."""
 
@@ -111,7 +111,7 @@ def crops(source: Source, spec: InputSpec, *, detect: bool) -> Crops:
         picture = picture_of(source)
         if not detect:
             return Crops([Place((0, 0, *picture.size), 1.0)], [whole_as_face(picture, spec)])
-        faces = shared_detector().detect(picture)
+        faces = sorted(shared_detector().detect(picture), key=lambda face: face.box)  # as people name a group
         return Crops([Place(face.box, face.score) for face in faces], [crop(picture, face, spec) for face in faces])
     except MemoryError as error:
         raise ImageError(TOO_MUCH) from error

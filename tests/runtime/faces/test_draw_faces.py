@@ -12,7 +12,7 @@ BLUE, AMBER, WHITE = (0x38, 0xA8, 0xF0), (0xFF, 0xC2, 0x47), (255, 255, 255)
 
 def drawn(size, *faces):
     """Give the pixels of a white picture with faces drawn on it."""
-    answers = tuple(FaceAnswer(box, 0.9, label, **more) for box, label, more in faces)
+    answers = tuple(FaceAnswer(box, 0.9 - 0.01 * n, label, **more) for n, (box, label, more) in enumerate(faces))
     return np.asarray(draw_answer(Image.new("RGB", size, "white"), Row("a.png", faces=answers)))
 
 
@@ -77,5 +77,19 @@ def test_a_name_that_is_very_long_is_shortened():
     assert 1000 <= columns[0] < columns[-1] < 1800
 
 
-def test_a_picture_without_a_face_stays_as_it_is():
-    assert (drawn((40, 30)) == 255).all()
+def test_a_picture_without_a_face_says_so():
+    pixels = drawn((400, 300))
+    assert (pixels[:200] == 255).all()
+    assert (pixels[290:] != 255).any()
+
+
+def test_no_name_covers_another_and_strangers_without_room_have_none():
+    crowd = [((60 * column, 40 + 70 * row, 60 * column + 50, 90 + 70 * row), "unknown", {}) for row in range(3)
+             for column in range(6)]  # fmt: skip
+    crowd[7] = (crowd[7][0], "Abdullah al-Attiyah", {"similarity": 0.5})
+    pixels = drawn((400, 260), *crowd)
+    whole = drawn((400, 260), crowd[7])
+    tag = (whole == BLUE).all(axis=-1)
+    assert tag.sum() > 1000
+    assert (pixels[tag] == BLUE).all(axis=-1).mean() > 0.9  # all but where it was put elsewhere
+    assert (pixels == AMBER).all(axis=-1).sum() > 17 * 4 * 50
