@@ -126,7 +126,8 @@ def _show(done: "Export", order: "Order", json: bool, had: Collection[str]) -> N
         typer.echo(line, err=True)
     if lost := [row.file for row in _made(done, order) if row.file in had]:
         again = f"facectl faces calibrate {' '.join(str(order.out / name) for name in lost)} --data PHOTOS"
-        typer.echo(one_line(f"the threshold of {', '.join(lost)} was of the file before: {again}"), err=True)
+        no_more = f"{', '.join(lost)} {'has' if len(lost) == 1 else 'have'} no threshold any more"
+        typer.echo(one_line(f"{no_more}: it was measured for what stood in that place; run {again}"), err=True)
     if json:
         typer.echo(msgspec.json.encode({"out": str(order.out), **msgspec.to_builtins(done)}).decode())
         return

@@ -233,7 +233,7 @@ def _folders() -> Iterator[Finding]:
             yield Finding("missing", "cache", detail, "set FACECTL_HOME to a folder that can be")
     weights = os.environ.get("FACECTL_WEIGHTS_DIR")
     if not weights:
-        yield Finding("missing", "weights", "FACECTL_WEIGHTS_DIR is not set")
+        yield Finding("ok", "weights", "in the cache's folder weights; FACECTL_WEIGHTS_DIR may name another")
     elif Path(weights).expanduser().is_dir():
         yield Finding("ok", "weights", f"FACECTL_WEIGHTS_DIR={weights}")
     else:

@@ -31,7 +31,8 @@ def test_a_threshold_goes_with_its_file_and_that_is_said(run, facectl, tmp_path)
     assert format_of(file).read_spec(file).threshold is not None
     done = facectl("export", run, "--quiet")
     assert done.code == 0, done.err
-    assert f"the threshold of tiny.onnx was of the file before: facectl faces calibrate {file}" in done.err
+    assert "tiny.onnx has no threshold any more: " in done.err
+    assert f"run facectl faces calibrate {file} --data PHOTOS" in done.err
     assert format_of(file).read_spec(file).threshold is None
     assert "threshold" not in facectl("export", run, "--quiet").err
 

@@ -123,6 +123,7 @@ def _scales(axes: "Axes", export: Export, rows: Sequence[Exported]) -> None:
     axes.set_xlabel("MB zipped")
     if export.task == "embed":
         axes.set_ylabel("mean cosine to the trained model")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.6g}")  # not as what is left to 1
     else:
         axes.set_ylabel("top-1 on the test split (%)")
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")

@@ -203,10 +203,9 @@ class Gallery:
             "DELETE FROM photographs WHERE person = ? AND source = ifnull(?, source)", (person, source)
         ).rowcount
         if source is not None and not removed:
-            rows = self._database.execute("SELECT source FROM photographs WHERE person = ? ORDER BY id", (person,))
             raise UsageError(
-                f"{self._where}: {_short(name)} has no photograph {_short(source)}"
-                f"{did_you_mean(source, [row[0] for row in rows])}; facectl faces list --photographs shows them"
+                f"{self._where}: {_short(name)} has no photograph that was enrolled as {source[-_LONGEST_NAME:]!r}; "
+                "facectl faces list --photographs shows how each is called"
             )
         return removed
 

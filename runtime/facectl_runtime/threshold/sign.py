@@ -1,19 +1,24 @@
 """A threshold put into a model's spec, with the checksums beside the model."""
 
+import os
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from facectl_runtime import sums
 from facectl_runtime.engines import format_of
-from facectl_runtime.errors import ModelError
+from facectl_runtime.errors import ModelError, UsageError
 from facectl_runtime.files import alone_in
 from facectl_runtime.spec import ModelSpec
 from facectl_runtime.threshold.calibrated import Calibrated
 
 
 def check_signable(model: Path) -> None:
-    """Refuse a model into which no threshold can be put. Raises `ModelError`."""
+    """Refuse a model into which no threshold can be put: raise `ModelError`, or `UsageError` where it is read-only."""
+    if not os.access(model.parent, os.W_OK):
+        raise UsageError(
+            f"{model}: its folder cannot be written, so that no threshold can be kept; use a copy elsewhere"
+        )
     if format_of(model).sign is None:
         raise ModelError(f"{model}: a threshold cannot be put into such a model; use an .onnx, .tflite or a run folder")
 

@@ -83,10 +83,9 @@ def test_a_photograph_that_is_not_there_removes_nothing(enroll, facectl, gallery
     enroll("Anna", people[0])
     ran = facectl("faces", "remove", gallery, "Anna", "--photograph", f"{people[0]}x")
     assert (ran.code, ran.out) == (2, "")
-    assert "'Anna' has no photograph" in ran.error()
-    assert "did you mean" in ran.error()
+    assert f"'Anna' has no photograph that was enrolled as '{people[0]}x'" in ran.error()
     ran = facectl("faces", "remove", gallery, "Anna", "--photograph", people[0], "--photograph", "none.jpg")
-    assert (ran.code, "'Anna' has no photograph 'none.jpg'" in ran.error()) == (2, True)
+    assert (ran.code, "'Anna' has no photograph that was enrolled as 'none.jpg'" in ran.error()) == (2, True)
     ran = facectl("faces", "remove", gallery, "Anna", "Bert", "--photograph", people[0])
     assert (ran.code, "--photograph is of one person, and 2 are named" in ran.error()) == (2, True)
     assert facectl("faces", "list", gallery, "--json").json()["people"][0]["photographs"] == 1

@@ -88,11 +88,11 @@ def pull(
         came += ", in place of a wrong file" if done.replaced else ""
         typer.echo(one_line(f"{backbone}: {found.weights.name} ({found.weights.licence}), {came}: {found.path}"))
         ready.append(backbone)
-    if ready:
+    if ready and not code:
         folder = f"FACECTL_WEIGHTS_DIR={quote(str(to))} " if to else ""
-        if backbone_ready := next((name for name in ready if name in BACKBONES), None):
-            typer.echo(one_line(f"next: {folder}facectl train zoo --data PHOTOS --backbone {backbone_ready}"))
-        else:
+        if all(name in BACKBONES for name in ready):
+            typer.echo(one_line(f"next: {folder}facectl train zoo --data PHOTOS --backbone {ready[0]}"))
+        else:  # what finds faces
             typer.echo(one_line(f"next: {folder}facectl train triplet --variant facenet --data PEOPLE"))
     return code
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facectl_runtime.threshold.calibrated import Calibrated
 
 _POOR = 0.3  # false-reject rate that is worth a word
+_LOOSE = 3  # times the rate asked for, which the rate measured may be, that are worth one
 _FEW = 10  # groups of unknown images, of fewer of which a bootstrap's interval is too narrow
 _WORDS = {
     True: (("pair of two people", "pairs of two people"), ("pair of one person", "pairs of one person")),
@@ -138,11 +139,12 @@ def _measured(
             found.append({"model": display_name(model), **msgspec.to_builtins(calibrated), **more})
             if not json:
                 typer.echo(one_line(f"{display_name(model)}: {_line(calibrated)}"))
-            if calibrated.frr >= _POOR:
-                _warn(model, _withheld(calibrated))
+            for line in _doubts(calibrated):
+                _warn(model, line)
             if not dry_run:
                 sign(model, calibrated, before[model])
-                say(f"kept in the spec of {model}")
+                after = f"; next: facectl faces enroll GALLERY NAME IMAGE... --model {model}"
+                say(f"kept in the spec of {model}{after if calibrated.score == 'cosine' else ''}")
     finally:  # what was measured is said, whether or not it could be kept
         if json and found:
             typer.echo(msgspec.json.encode({"results": found, "left_out": left_out}).decode())
@@ -260,9 +262,17 @@ def _warn(model: Path, line: str) -> None:
     typer.echo(one_line(f"facectl: {model}: {line}"), err=True)
 
 
-def _withheld(found: "Calibrated") -> str:
-    what = "of one person's photographs" if found.score == "cosine" else "of what it names rightly"
-    return f"{found.frr:.0%} {what} will be unknown; take another model, or ask for a greater --far"
+def _doubts(found: "Calibrated") -> Iterator[str]:
+    """Say what speaks against a threshold."""
+    if found.frr >= _POOR:
+        what = "of one person's photographs" if found.score == "cosine" else "of what it names rightly"
+        yield f"{found.frr:.0%} {what} will be unknown; take another model, or ask for a greater --far"
+    if found.far_interval[1] > _LOOSE * found.far_asked:
+        what = "people" if found.score == "cosine" else "groups of unknown images"
+        yield f"the false-accept rate may be {found.far_interval[1]:.2g}: {found.groups} {what} are few; take more"
+    elif found.score != "cosine" and found.groups < _FEW:
+        n = counted(found.groups, "group")
+        yield f"the interval of the false-accept rate is of {n} of unknown images, and too narrow; take {_FEW} or more"
 
 
 def _line(found: "Calibrated") -> str:
@@ -270,10 +280,8 @@ def _line(found: "Calibrated") -> str:
     strangers, known = _WORDS[found.score == "cosine"]
     far_low, far_high = found.far_interval
     frr_low, frr_high = found.frr_interval
-    too_few = found.score != "cosine" and found.groups < _FEW
-    few = f"; of {counted(found.groups, 'group')} of unknown images: FAR's interval is too narrow" if too_few else ""
     return (
         f"threshold {found.value:.4f} of {found.score}; asked for FAR {found.far_asked:g}; measured in {found.folds} "
         f"folds: FAR {found.far:.3g} [{far_low:.3g}, {far_high:.3g}] on {counted(found.far_count, *strangers)}, FRR "
-        f"{found.frr:.3g} [{frr_low:.3g}, {frr_high:.3g}] on {counted(found.frr_count, *known)}{few}"
+        f"{found.frr:.3g} [{frr_low:.3g}, {frr_high:.3g}] on {counted(found.frr_count, *known)}"
     )

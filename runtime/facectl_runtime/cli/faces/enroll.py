@@ -36,16 +36,18 @@ def enroll(
     """
     from facectl_runtime.devices import parse_device
     from facectl_runtime.faces.detect import shared_detector
-    from facectl_runtime.faces.embedder import open_embedder
+    from facectl_runtime.faces.embedder import open_embedder, read_spec
     from facectl_runtime.faces.enroll import enroll_photographs
     from facectl_runtime.faces.gallery import Gallery
 
-    asked = parse_device(device, threads)
+    asked, spec = parse_device(device, threads), read_spec(model)
     photographs = _photographs(words)
     if detect:
         shared_detector()
+    if gallery.exists():  # of another model it is refused now, and not once this one is open
+        with Gallery.open(gallery, spec.embedding_id, spec.output.size):
+            pass
     embedder = open_embedder(model, asked)
-    spec = embedder.spec
     with Gallery.open(gallery, spec.embedding_id, spec.output.size, write=True) as opened:
         found = enroll_photographs(photographs, embedder, opened, asked.cores, detect=detect)
         rows = _told(found, gallery, json=json, quiet=quiet)
@@ -58,11 +60,15 @@ def enroll(
 
 def _told(found: "Iterator[Enrolled]", gallery: Path, *, json: bool, quiet: bool) -> "list[Enrolled]":
     """Say what becomes of each photograph; whatever ends it, what is enrolled by then is said."""
+    from facectl_runtime.progress import progress
+
     rows: list[Enrolled] = []
     try:
-        for row in found:
-            rows.append(row)
-            _show(row, json=json, quiet=quiet)
+        with progress("enrolled", None, quiet=quiet or not json) as advance:
+            for row in found:
+                rows.append(row)
+                _show(row, json=json, quiet=quiet)
+                advance(1)
     except KeyboardInterrupt:
         typer.echo(one_line(f"stopped: {_added(rows)}, and kept in {gallery}; run it again for the others"), err=True)
         raise
@@ -76,7 +82,7 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
     """Give (name, source) of what the words name. Raises `UsageError`."""
     from facectl_runtime.faces.gallery import checked_name
     from facectl_runtime.labelled import class_folders
-    from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand
+    from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand, images_below
 
     name, *sources = words
     if sources:
@@ -94,6 +100,9 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
             f"{folder}: it has no folder a person; to enrol one person, give the name first: NAME {folder}"
         )
     people = [(checked_name(image.label), folder / image.path) for image in class_folders(folder)]
+    if strays := sum(path.parent == folder for path in images_below(folder)):
+        said = f"{folder}: {counted(strays, 'image')} beside the folders of people, not enrolled: whose are they?"
+        typer.echo(one_line(f"facectl: {said}"), err=True)
     return ((label, Source(display_name(path), path)) for label, path in people)
 
 
