@@ -19,7 +19,7 @@ from facectl_trainer.recipe import EmbedPlan, Sampling
 Floats = npt.NDArray[np.float32]
 _JUDGED = 2048  # triplets of val, the same in every epoch
 _POOL = 1024  # photographs among which a semi-hard negative is looked for
-_NEAREST = 50  # strangers among whom a weighted negative is drawn
+_NEAREST = 0.5  # of the strangers, among whom a weighted negative is drawn; of the nearest alone, LFW's collapse
 _BLOCK = 512  # anchors at once
 _COLLAPSED = 3  # epochs
 _ONE = 1e-5  # the spread of one embedding: of a head of sigmoids as it begins 1e-3 was met, of a collapsed one 1e-7
@@ -115,9 +115,9 @@ def draw_semi_hard(
 def draw_weighted(
     truth: Truth, count: int, answers: Callable[[], Floats], margin: float, random: np.random.Generator
 ) -> Indices:
-    """Draw positives more often the farther they are, and negatives, out of the nearest strangers, the nearer.
+    """Draw positives more often the farther they are, and negatives, out of the nearer half of strangers, the nearer.
 
-    The weight of the r-th farthest or nearest of n is n + 1 - r. An anchor with fewer strangers has them all.
+    The weight of the r-th farthest or nearest of n is n + 1 - r.
     """
     del margin
     embeddings, people = answers(), _People(truth)
@@ -127,7 +127,8 @@ def draw_weighted(
         chosen = anchors[some]
         alike = embeddings[chosen] @ embeddings.T
         strange = np.where(truth[chosen, None] == truth[None], -np.inf, alike)
-        negatives[some] = _draw_ranked(strange, np.minimum(_NEAREST, len(truth) - people.count(chosen)), random)
+        nearest = np.ceil(_NEAREST * (len(truth) - people.count(chosen))).astype(np.intp)
+        negatives[some] = _draw_ranked(strange, nearest, random)
         members, real = people.members(chosen)
         unlike = np.where(real & (members != chosen[:, None]), -np.take_along_axis(alike, members, axis=1), -np.inf)
         place = _draw_ranked(unlike, people.count(chosen) - 1, random)
