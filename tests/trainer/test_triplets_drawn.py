@@ -167,8 +167,7 @@ def test_weighted_positives_are_the_likelier_the_farther():
     assert chisquare(positives, positives.sum() * np.array([4, 3, 2, 1]) / 10).pvalue > 1e-3
 
 
-def test_weighted_negatives_are_the_likelier_the_nearer_and_never_one_beyond_the_nearest(monkeypatch):
-    monkeypatch.setattr(triplets, "_NEAREST", 3)
+def test_weighted_negatives_are_the_likelier_the_nearer_and_never_one_of_the_farther_half():
     truth = np.array([0, 0, 1, 2, 3, 4, 5])
     embeddings = on_circle(0, 5, 60, 30, 120, 45, 90)
     found = draw_weighted(truth, 6000, lambda: embeddings, 0.2, np.random.default_rng(1))
@@ -178,17 +177,17 @@ def test_weighted_negatives_are_the_likelier_the_nearer_and_never_one_beyond_the
 
 
 def test_weighted_negatives_of_an_anchor_do_not_depend_on_how_many_photographs_another_has():
-    """Of the second person the fifty nearest strangers are drawn, though the first has all but four."""
+    """Of the second person 31 of 62 strangers are drawn, though the first has all but four of the photographs."""
     truth = np.repeat([0, 1, 2], [60, 2, 2])
     embeddings = on_circle(*range(100, 160), 0, 5, 10, 20)
     found = draw_weighted(truth, 30_000, lambda: embeddings, 0.2, np.random.default_rng(2))
     anchor = found[found[:, 0] == 60]
     nearest = sorted(np.flatnonzero(truth != 1), key=lambda other: squared(embeddings, 60, other))
     counts = np.bincount(anchor[:, 2], minlength=64)
-    assert counts[nearest[50:]].sum() == 0
-    assert chisquare(counts[nearest[:50]], counts.sum() * np.arange(50, 0, -1) / 1275).pvalue > 1e-3
+    assert counts[nearest[31:]].sum() == 0
+    assert chisquare(counts[nearest[:31]], counts.sum() * np.arange(31, 0, -1) / 496).pvalue > 1e-3
     of_first = found[truth[found[:, 0]] == 0][:, 2]
-    assert set(of_first) == {60, 61, 62, 63}
+    assert len(set(of_first) & {60, 61, 62, 63}) == len(set(of_first)) >= 2
 
 
 @pytest.mark.parametrize("policy", POLICIES)
