@@ -16,7 +16,6 @@ from facectl_runtime.reading import Reading
 from facectl_runtime.rows import NO_NUMBERS, Ranked, Row
 from facectl_runtime.sources import Source
 from facectl_runtime.spec import UNKNOWN, InputSpec, ModelSpec
-from facectl_runtime.threshold.accepted import is_accepted
 
 if TYPE_CHECKING:
     from facectl_runtime.description import Description
@@ -44,6 +43,8 @@ def named(answer: Answers, spec: ModelSpec, topk: int) -> tuple[str, tuple[Ranke
 def _is_known(answer: Answers, spec: ModelSpec) -> bool:
     if spec.threshold is None:
         return True
+    from facectl_runtime.threshold.accepted import is_accepted
+
     if spec.threshold.score == "max_probability":
         return is_accepted(answer.max(), spec.threshold.value)
     from facectl_runtime.threshold.known_scores import score
