@@ -57,6 +57,21 @@ def test_a_person_from_a_folder_and_by_a_pattern(enroll, facectl, gallery, sever
     assert enrolled(facectl, gallery) == {"Anna": 1 if "*" in word else 2}
 
 
+def test_a_gallery_that_a_process_was_killed_over_before_anything_was_in_it(enroll, facectl, gallery, people):
+    gallery.touch()
+    assert enroll("Anna", people[0]).code == 0
+    assert enrolled(facectl, gallery) == {"Anna": 1}
+
+
+def test_pictures_beside_the_folders_of_people_are_said(enroll, facectl, gallery, several, people, tmp_path):
+    data = shutil.copytree(several, tmp_path / "data")
+    shutil.copy(people[0], data / "group.jpg")
+    ran = enroll(data)
+    assert ran.code == 0
+    assert f"{data}: 1 image beside the folders of people, not enrolled: whose are they?" in ran.err
+    assert len(enrolled(facectl, gallery)) == 12
+
+
 def test_everyone_in_a_folder_of_folders(enroll, facectl, gallery, several):
     ran = enroll(several)
     assert ran.code == 0

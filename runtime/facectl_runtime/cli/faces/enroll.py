@@ -44,7 +44,7 @@ def enroll(
     photographs = _photographs(words)
     if detect:
         shared_detector()
-    if gallery.exists():  # of another model it is refused now, and not once this one is open
+    if _has_content(gallery):  # of another model it is refused now, and not once this one is open
         with Gallery.open(gallery, spec.embedding_id, spec.output.size):
             pass
     embedder = open_embedder(model, asked)
@@ -56,6 +56,11 @@ def enroll(
         after = f"identify {gallery} IMAGE --model {model}" if spec.threshold else f"calibrate {model} --data PHOTOS"
         typer.echo(one_line(_summary(gallery, rows, len(people), after)), err=True)
     return ImageError.exit_code if any(row.error is not None for row in rows) else 0
+
+
+def _has_content(gallery: Path) -> bool:
+    """Tell whether something is in a file; there is nothing in what a process began to make and was killed over."""
+    return gallery.is_file() and gallery.stat().st_size > 0
 
 
 def _told(found: "Iterator[Enrolled]", gallery: Path, *, json: bool, quiet: bool) -> "list[Enrolled]":
