@@ -122,8 +122,7 @@ def divide(gathered: Gathered, plan: SplitPlan, seed: int, fold: Fold | None) ->
         parts["train"] = paired(parts["train"], hashes)
         check_paired(root, parts, hashes)
     kept = {image.path: hashes[image.path] for image in images}
-    used = [image for part in parts.values() for image in part]
-    return Divided(Split(str(root.resolve()), parts, kept), fingerprint(used, hashes))
+    return Divided(Split(str(root.resolve()), parts, kept), fingerprint(images, hashes))
 
 
 def _listed(

@@ -111,7 +111,7 @@ def split(
 
 def fingerprint(images: Sequence[Image], hashes: Mapping[str, str]) -> str:
     """Give the SHA-256 over the sorted (label, content hash) pairs: the same data, wherever it lies."""
-    pairs = sorted(f"{image.label}\0{hashes.get(image.path, '')}\n" for image in images)
+    pairs = sorted(f"{image.label}\0{hashes[image.path]}\n" for image in images)
     return hashlib.sha256("".join(pairs).encode()).hexdigest()
 
 
