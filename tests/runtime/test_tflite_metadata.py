@@ -171,7 +171,7 @@ def test_a_list_that_claims_millions_is_refused_at_once(written):
                     read_metadata(written(hostile))
                 except ModelError as error:
                     assert len(str(error).splitlines()) == 1  # noqa: PT017  # not every list is looked at
-                assert time.perf_counter() - began < 1
+                assert time.perf_counter() - began < 5  # milliseconds; hours if the list were read
 
 
 def test_a_missing_file_and_a_folder_say_so(tmp_path):

@@ -265,7 +265,7 @@ def test_a_removal_without_room_to_tidy_up_says_so(file):
     assert len(names(file)) == 499
 
 
-def test_a_hundred_thousand_embeddings_are_loaded_in_under_a_second(file):
+def test_loading_a_hundred_thousand_embeddings_takes_a_few_times_their_reading(file):
     faces = np.random.default_rng(0).standard_normal((100_000, 128), np.float32)
     faces /= np.linalg.norm(faces, axis=1, keepdims=True)
     with write(file, MODEL, 128) as gallery:
@@ -278,9 +278,15 @@ def test_a_hundred_thousand_embeddings_are_loaded_in_under_a_second(file):
             rows,
         )
         gallery._database.execute("COMMIT")
+    ratios = []
     with Gallery.open(file, MODEL, 128) as gallery:
-        started = time.process_time()
-        templates = gallery.templates()
-        assert time.process_time() - started < 1  # 0.3 s on two cores
+        for _ in range(3):  # in turn, and the best of them: machines are noisy
+            times = [time.process_time()]
+            gallery._database.execute("SELECT person, embedding FROM photographs").fetchall()
+            times.append(time.process_time())
+            templates = gallery.templates()
+            times.append(time.process_time())
+            ratios.append((times[2] - times[1]) / (times[1] - times[0]))
+        assert min(ratios) < 10  # 2 to 4 on two cores
         np.testing.assert_array_equal(templates.rows[5:10], faces[1::20_000])
         assert gallery.templates("mean").columns.shape == (128, 20_000)
