@@ -37,10 +37,11 @@ def named(answer: Answers, spec: ModelSpec, topk: int) -> tuple[str, tuple[Ranke
     """Give the label of one answer, or `unknown` below the threshold, and the likeliest labels."""
     order = np.argsort(-answer, kind="stable")[:topk]
     top = tuple(Ranked(spec.labels[index], round(float(answer[index]), 6)) for index in order)
-    return (top[0].label if _is_known(answer, spec) else UNKNOWN), top
+    return (top[0].label if is_known(answer, spec) else UNKNOWN), top
 
 
-def _is_known(answer: Answers, spec: ModelSpec) -> bool:
+def is_known(answer: Answers, spec: ModelSpec) -> bool:
+    """Tell whether one answer reaches the model's threshold; without one, every answer does."""
     if spec.threshold is None:
         return True
     from facectl_runtime.threshold.accepted import is_accepted

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facectl_runtime import image
+from facectl_runtime.classifier import is_known
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
 from facectl_runtime.errors import ImageError, UsageError
@@ -17,7 +18,7 @@ from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead, stacked
 from facectl_runtime.reading import batch_of
 from facectl_runtime.sources import display_name
-from facectl_runtime.spec import InputSpec, Metrics
+from facectl_runtime.spec import InputSpec, Metrics, ModelSpec
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -46,6 +47,17 @@ class PerClass(msgspec.Struct, frozen=True):
     n: int
 
 
+class Withheld(msgspec.Struct, frozen=True):
+    """What a model's threshold withholds: images whose answer is `unknown`."""
+
+    threshold: float
+    count: int
+    right: int
+    """How many of them would have been answered right."""
+    accuracy: float | None
+    """Of the images that are given a class; None where none is."""
+
+
 class Evaluation(msgspec.Struct, frozen=True):
     """What `facectl evaluate --json` prints."""
 
@@ -59,6 +71,8 @@ class Evaluation(msgspec.Struct, frozen=True):
     """A row for the true class, a column for the predicted one, in the order of `labels`."""
     unreadable: dict[str, str] = {}
     """Path to error, of images that were left out."""
+    withheld: Withheld | None = None
+    """Of a model with a threshold; all else is measured by the likeliest class, as if it had none."""
 
 
 def answer_labelled(
@@ -129,7 +143,7 @@ def answer_each(
     return kept, np.stack(rows) if rows else np.empty((0, 0), np.float32), unreadable
 
 
-def evaluation(answered: Answered, labels: Sequence[str]) -> Evaluation:
+def evaluation(answered: Answered, labels: Sequence[str], withheld: Withheld | None = None) -> Evaluation:
     """Measure answers."""
     table = confusion(answered.truth, answered.probabilities.argmax(axis=1), len(labels))
     measured = metrics(answered.right)
@@ -145,7 +159,18 @@ def evaluation(answered: Answered, labels: Sequence[str]) -> Evaluation:
         tuple(labels),
         table.tolist(),
         dict(answered.unreadable),
+        withheld,
     )
+
+
+def withheld(answered: Answered, spec: ModelSpec) -> Withheld | None:
+    """Count what a classifier's threshold withholds; None where it has none."""
+    if spec.threshold is None:
+        return None
+    known = np.array([is_known(row, spec) for row in answered.probabilities])
+    right, given = answered.right, int(known.sum())
+    accuracy = int(right[known].sum()) / given if given else None
+    return Withheld(spec.threshold.value, len(known) - given, int(right[~known].sum()), accuracy)
 
 
 def metrics(right: npt.NDArray[np.bool_]) -> Metrics:

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.sources import display_name, images_below, refuse_link
+from facectl_runtime.sources import IMAGE_SUFFIXES, display_name, images_below, refuse_link
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
@@ -57,6 +57,12 @@ def class_folders(data: Path) -> list[Image]:
     if empty:
         raise UsageError(f"{data}: no images in the class folder {', '.join(empty)}; add some, or remove the folder")
     return images
+
+
+def beside_folders(data: Path) -> dict[str, str]:
+    """Find the images that lie in `data` beside its class folders: path → why they are left out."""
+    names = sorted(path.name for path in data.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return {name: "beside the class folders, so of no class" for name in names if not name.startswith(".")}
 
 
 def presplit(data: Path) -> dict[Part, list[Image]] | None:
@@ -114,7 +120,9 @@ def choose_images(data: Path | None, split: Path | None, part: str | None) -> Ch
     if parts is None:
         if part is not None:
             raise UsageError(f"--part {part}: {root} is not split; give --split, or leave --part out")
-        return Chosen(root, class_folders(root), f"all images {what}", hashes)
+        images, strays = class_folders(root), len(beside_folders(root))
+        but = f" but {strays:,} beside its class folders" if strays else ""
+        return Chosen(root, images, f"all images {what}{but}", hashes)
     chosen: Part = part or "test"
     if not parts.get(chosen):
         raise UsageError(f"{split or root}: it has no {chosen} images; use another --part")

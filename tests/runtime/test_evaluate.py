@@ -51,6 +51,28 @@ def test_text_says_the_same(model, classes, facectl):
     assert "6 in" in ran.err
 
 
+def test_what_a_threshold_withholds_is_counted_beside_what_the_model_knows(cautious, model, classes, paint, facectl):
+    paint("data/green/3.png", (100, 110, 100))  # right, and not sure of it
+    paint("data/blue/3.png", (110, 100, 100))  # wrong, and not sure of it
+    found = facectl("evaluate", cautious, "--data", classes, "--json").json()
+    assert (found["accuracy"], found["n"]) == (pytest.approx(6 / 8), 8)
+    assert found["withheld"] == {"threshold": pytest.approx(0.6), "count": 2, "right": 1, "accuracy": 5 / 6}
+    said = facectl("evaluate", cautious, "--data", classes).out.splitlines()[1]
+    assert said == (
+        "below the threshold of 0.6000, unknown: 2 of 8; 1 of them would be right; accuracy of the others 0.8333"
+    )
+    shutil.rmtree(classes / "red")
+    for name in ("green/1.png", "green/2.png", "blue/1.png", "blue/2.png"):
+        (classes / name).unlink()
+    assert facectl("evaluate", cautious, "--data", classes, "--json").json()["withheld"]["accuracy"] is None
+    assert (
+        facectl("evaluate", cautious, "--data", classes)
+        .out.splitlines()[1]
+        .endswith("2 of 2; 1 of them would be right")
+    )
+    assert facectl("evaluate", model, "--data", classes, "--json").json()["withheld"] is None
+
+
 def test_quiet_leaves_stderr_empty(model, classes, facectl):
     assert facectl("evaluate", model, "--data", classes, "--quiet").err == ""
 

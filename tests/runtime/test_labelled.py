@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 
 from facectl_runtime.errors import UsageError
-from facectl_runtime.labelled import PARTS, Image, class_folders, content_hash, presplit, read_split
+from facectl_runtime.labelled import (
+    PARTS,
+    Image,
+    beside_folders,
+    choose_images,
+    class_folders,
+    content_hash,
+    presplit,
+    read_split,
+)
 
 
 def touch(root: Path, *names: str) -> None:
@@ -25,6 +34,17 @@ def test_every_folder_is_a_class_and_every_image_below_it_belongs_to_it(tmp_path
         Image("dog/1.jpg", "dog"),
         Image("dog/2.png", "dog"),
     ]
+
+
+def test_images_beside_the_class_folders_are_of_no_class_and_said_so(tmp_path):
+    touch(tmp_path, "dog/1.png", "cat/2.jpg", "3.png", "4.JPG", ".5.png", "notes.txt")
+    (tmp_path / "6.png").mkdir()
+    touch(tmp_path, "6.png/7.png")
+    assert set(beside_folders(tmp_path)) == {"3.png", "4.JPG"}
+    assert choose_images(tmp_path, None, None).what == f"all images of {tmp_path} but 2 beside its class folders"
+    for name in ("3.png", "4.JPG"):
+        (tmp_path / name).unlink()
+    assert choose_images(tmp_path, None, None).what == f"all images of {tmp_path}"
 
 
 def test_a_class_may_have_any_name(tmp_path):

@@ -47,6 +47,13 @@ def test_each_class_is_cut_to_the_number_asked_for_by_content_and_seed(folder):
     assert gathered(folder, seed=1, per_class=6).images != found.images
 
 
+def test_pictures_beside_the_class_folders_are_left_out_and_named(folder):
+    shutil.copy(next(folder.glob("red/*")), folder / "whose.png")
+    found = gathered(folder)
+    assert counts(found) == {"blue": 8, "green": 5, "red": 12}
+    assert found.left_out == {"whose.png": "beside the class folders, so of no class"}
+
+
 def test_labels_come_from_a_table(folder):
     rows = [f"{path.relative_to(folder)},{'warm' if number % 2 else 'cold'}" for number, path in enumerate(
         sorted(folder.rglob("*.png")))]  # fmt: skip

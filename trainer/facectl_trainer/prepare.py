@@ -5,7 +5,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facectl_runtime.errors import UsageError, one_line
-from facectl_runtime.labelled import CHANGED, PARTS, Image, Part, Split, class_folders, presplit, read_split
+from facectl_runtime.labelled import (
+    CHANGED,
+    PARTS,
+    Image,
+    Part,
+    Split,
+    beside_folders,
+    class_folders,
+    presplit,
+    read_split,
+)
 from facectl_runtime.progress import progress
 from facectl_runtime.sources import display_name
 from facectl_trainer.data.contents import contents
@@ -142,7 +152,7 @@ def _listed(
         return None, images, left_out
     given = presplit(root)
     if given is None:
-        return None, class_folders(root), {}
+        return None, class_folders(root), beside_folders(root)
     if plan.top or plan.per_class:
         raise UsageError(f"{root}: split already into train, val and test; leave top and per_class out of the recipe")
     return given, [image for part in given.values() for image in part], {}

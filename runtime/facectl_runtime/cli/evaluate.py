@@ -22,7 +22,7 @@ from facectl_runtime.errors import ImageError, left_out_line
 if TYPE_CHECKING:
     from facectl_runtime.devices import Device
     from facectl_runtime.engines import Engine
-    from facectl_runtime.evaluate import Evaluation
+    from facectl_runtime.evaluate import Evaluation, Withheld
 
 
 def evaluate(
@@ -58,7 +58,7 @@ def evaluate(
     from facectl_runtime.devices import parse_device
     from facectl_runtime.engines import format_of
     from facectl_runtime.errors import UsageError
-    from facectl_runtime.evaluate import answer_labelled, evaluation
+    from facectl_runtime.evaluate import answer_labelled, evaluation, withheld
     from facectl_runtime.labelled import choose_images
     from facectl_runtime.learnt import own_split
     from facectl_runtime.progress import progress
@@ -79,7 +79,7 @@ def evaluate(
         answered = answer_labelled(
             opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes, asked.cores
         )
-    result = evaluation(answered, spec.labels)
+    result = evaluation(answered, spec.labels, withheld(answered, spec))
     if opened.no_gpu and not quiet:
         print(f"the GPU is not used: {opened.no_gpu} (facectl doctor says more)", file=sys.stderr)
     if not quiet:
@@ -110,6 +110,9 @@ def _text(result: "Evaluation") -> str:
     from facectl_runtime.output import columns
 
     low, high = result.interval
+    headline = f"accuracy {result.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {result.n}"
+    if result.withheld:
+        headline += f"\n{_withheld(result.withheld, result.n)}"
     per_class: list[tuple[str, ...]] = [("class", "precision", "recall", "F1", "n")]
     per_class += [
         (
@@ -120,13 +123,19 @@ def _text(result: "Evaluation") -> str:
         for label, one in result.per_class.items()
     ]
     parts = [
-        f"accuracy {result.accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f}, n = {result.n}",
+        headline,
         columns(per_class, right=(1, 2, 3, 4)),
         "confusion (row: true, column: predicted)\n" + _confusion(result),
     ]
     if result.unreadable:
         parts.append(left_out_line(result.unreadable))
     return "\n\n".join(parts)
+
+
+def _withheld(withheld: "Withheld", n: int) -> str:
+    of = f"; {withheld.right} of them would be right" if withheld.count else ""
+    given = "" if withheld.accuracy is None else f"; accuracy of the others {withheld.accuracy:.4f}"
+    return f"below the threshold of {withheld.threshold:.4f}, unknown: {withheld.count} of {n}{of}{given}"
 
 
 def _confusion(result: "Evaluation") -> str:

@@ -86,8 +86,8 @@ def _told(found: "Iterator[Enrolled]", gallery: Path, *, json: bool, quiet: bool
 def _photographs(words: Sequence[str]) -> "Iterator[Named]":
     """Give (name, source) of what the words name. Raises `UsageError`."""
     from facectl_runtime.faces.gallery import checked_name
-    from facectl_runtime.labelled import class_folders
-    from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand, images_below
+    from facectl_runtime.labelled import beside_folders, class_folders
+    from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand
 
     name, *sources = words
     if sources:
@@ -105,8 +105,8 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
             f"{folder}: it has no folder a person; to enrol one person, give the name first: NAME {folder}"
         )
     people = [(checked_name(image.label), folder / image.path) for image in class_folders(folder)]
-    if strays := sum(path.parent == folder for path in images_below(folder)):
-        said = f"{folder}: {counted(strays, 'image')} beside the folders of people, not enrolled: whose are they?"
+    if strays := beside_folders(folder):
+        said = f"{folder}: {counted(len(strays), 'image')} beside the folders of people, not enrolled: whose are they?"
         typer.echo(one_line(f"facectl: {said}"), err=True)
     return ((label, Source(display_name(path), path)) for label, path in people)
 
