@@ -12,11 +12,12 @@ from facectl_runtime import image
 from facectl_runtime.classifier import is_known
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
-from facectl_runtime.errors import ImageError, UsageError
+from facectl_runtime.errors import ImageError, UsageError, counted
 from facectl_runtime.labelled import CHANGED, Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead, stacked
 from facectl_runtime.reading import batch_of
+from facectl_runtime.rows import NO_NUMBERS
 from facectl_runtime.sources import display_name
 from facectl_runtime.spec import InputSpec, Metrics, ModelSpec
 
@@ -36,6 +37,15 @@ class Answered(msgspec.Struct, frozen=True):
     def right(self) -> npt.NDArray[np.bool_]:
         """N booleans: whether the likeliest class is the true one."""
         return np.asarray(self.probabilities.argmax(axis=1) == self.truth)
+
+    def finite(self) -> "Answered":
+        """Leave out the images whose answer is no number. Raises `UsageError` where that is all of them."""
+        usable = np.isfinite(self.probabilities).all(axis=1)
+        if not usable.any():
+            raise UsageError(f"none of {counted(len(self.images), 'image')} can be used ({NO_NUMBERS})")
+        left_out = [(display_name(self.images[number].path), NO_NUMBERS) for number in np.flatnonzero(~usable)]
+        images = [self.images[number] for number in np.flatnonzero(usable)]
+        return Answered(images, self.truth[usable], self.probabilities[usable], self.unreadable + left_out)
 
 
 class PerClass(msgspec.Struct, frozen=True):

@@ -100,6 +100,19 @@ def test_what_cannot_be_read_is_left_out_and_named(model, classes, facectl):
     assert "; red/3.jpg: " in text.out
 
 
+def test_images_that_are_not_answered_by_numbers_are_left_out_and_named(colours, classes, paint, tmp_path, facectl):
+    """The logarithm of no green and no blue at all; grey has some of each."""
+    path = colours.save(tmp_path / "log.onnx", colours.spec(), colours.graph(last="Log"))
+    paint("data/red/grey.png", (120, 110, 110))
+    ran = facectl("evaluate", path, "--data", classes, "--json")
+    assert (ran.code, ran.json()["n"]) == (3, 1)
+    assert "the model's answer to it is no number" in ran.json()["unreadable"]["red/1.png"]
+    shutil.rmtree(classes / "blue")
+    (classes / "red/grey.png").unlink()
+    ran = facectl("evaluate", path, "--data", classes, "-q")
+    assert (ran.code, "none of 4 images can be used (the model's answer" in ran.error()) == (2, True)
+
+
 def test_of_many_that_cannot_be_read_the_first_are_named(model, classes, facectl):
     for number in range(50):
         (classes / "red" / f"bad\n{number:02}.jpg").write_text("no picture")

@@ -78,7 +78,7 @@ def evaluate(
     with progress(f"evaluating on {opened.device}", len(chosen.images), quiet) as advance:
         answered = answer_labelled(
             opened, spec.input, spec.labels, chosen.root, chosen.images, advance, chosen.hashes, asked.cores
-        )
+        ).finite()
     result = evaluation(answered, spec.labels, withheld(answered, spec))
     if opened.no_gpu and not quiet:
         print(f"the GPU is not used: {opened.no_gpu} (facectl doctor says more)", file=sys.stderr)
