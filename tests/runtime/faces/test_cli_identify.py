@@ -10,6 +10,7 @@ from PIL import Image
 
 from clips import write_clip
 from facectl_runtime.faces import detect
+from facectl_runtime.spec import Threshold
 from streams import mjpeg
 
 BLUE, AMBER = (0x38, 0xA8, 0xF0), (0xFF, 0xC2, 0x47)
@@ -76,6 +77,20 @@ def test_a_stranger_is_unknown(identify, people):
     assert face["similarity"] == face["top"][0]["similarity"] < 0.95
     assert face["top"][0]["label"] in ("Anna", "Bert", "Cleo", "李")
     assert "  unknown  " in identify(people[6]).out
+
+
+def test_a_threshold_by_which_many_strangers_would_be_named_is_said(identify, people, make_embedder, tmp_path):
+    def model(rate):
+        return make_embedder(tmp_path / f"{rate}.onnx", threshold=Threshold(0.95, "cosine", rate, 5000, 0.4, 100))
+
+    loose = model(0.05)  # five embeddings are enrolled
+    said = (
+        f"facectl: {loose}: its threshold takes one of 20 pairs of different people for one person, and a stranger is "
+        "compared with 5 embeddings: up to about 25% of strangers will be named; calibrate it with --far 0.02 or less\n"
+    )
+    assert identify(people[6], model=loose).err.startswith(said)
+    for words, tried in ((["-q"], loose), (["--threshold", 0.95], loose), ([], model(0.01)), ([], model(0.0))):
+        assert "strangers" not in identify(people[6], *words, model=tried).err
 
 
 def test_the_threshold_is_the_models_own_unless_one_is_given(identify, people, tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,7 +35,11 @@ from facectl_runtime.cli.options import (
 )
 from facectl_runtime.errors import UsageError, one_line
 
+if TYPE_CHECKING:
+    from facectl_runtime.spec import Threshold
+
 _TEMPLATES = ("all", "mean")
+_NAMED = 0.1  # strangers who may be taken for somebody before that is worth a word
 
 
 def identify(
@@ -93,8 +97,9 @@ def identify(
     if not known.names:
         raise UsageError(f"{gallery}: nobody is enrolled; run facectl faces enroll {gallery} NAME IMAGE... first")
     if not quiet:
-        own = spec.threshold.found_by if spec.threshold and threshold is None else None
-        for line in _differing(gallery, found_by, model, own, detect=detect):
+        own = spec.threshold if threshold is None else None
+        lines = _differing(gallery, found_by, model, own.found_by if own else None, detect=detect)
+        for line in (*lines, *_named_strangers(model, own, known.columns.shape[1])):
             typer.echo(one_line(f"facectl: {line}"), err=True)
     options = Options(
         exclude=exclude,
@@ -141,3 +146,13 @@ def _differing(
         yield f"{gallery}: it has faces {differ[0]}, and these are {differ[1]}: {less}"
     if said := threshold_otherwise(threshold_by, detect=detect):
         yield f"{model}: {said}"
+
+
+def _named_strangers(model: Path, threshold: "Threshold | None", count: int) -> Iterator[str]:
+    """Say where so many embeddings are enrolled that strangers often pass for one: Boole's inequality is the bound."""
+    if threshold and (rate := threshold.false_accept_rate) * count > _NAMED:
+        yield (
+            f"{model}: its threshold takes one of {1 / rate:,.0f} pairs of different people for one person, and a "
+            f"stranger is compared with {count:,} embeddings: up to about {min(1, rate * count):.0%} of strangers will "
+            f"be named; calibrate it with --far {_NAMED / count:.1g} or less"
+        )
