@@ -62,7 +62,8 @@ def class_folders(data: Path) -> list[Image]:
 def beside_folders(data: Path) -> dict[str, str]:
     """Find the images that lie in `data` beside its class folders: path → why they are left out."""
     names = sorted(path.name for path in data.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return {name: "beside the class folders, so of no class" for name in names if not name.startswith(".")}
+    shown = (display_name(name) for name in names if not name.startswith("."))
+    return dict.fromkeys(shown, "beside the class folders, so of no class")
 
 
 def presplit(data: Path) -> dict[Part, list[Image]] | None:

@@ -45,6 +45,8 @@ def test_images_beside_the_class_folders_are_of_no_class_and_said_so(tmp_path):
     for name in ("3.png", "4.JPG"):
         (tmp_path / name).unlink()
     assert choose_images(tmp_path, None, None).what == f"all images of {tmp_path}"
+    touch(tmp_path, os.fsdecode(b"b\xe4r.png"))
+    assert set(beside_folders(tmp_path)) == {"b\ufffdr.png"}
 
 
 def test_a_class_may_have_any_name(tmp_path):
