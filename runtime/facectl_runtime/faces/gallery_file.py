@@ -3,9 +3,11 @@
 import os
 import sqlite3
 import stat
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Literal, NamedTuple
 
 from facectl_runtime.errors import FacectlError, UsageError, one_line, reason
@@ -26,6 +28,9 @@ _SCHEMA = (
     "CREATE INDEX by_person ON photographs (person)",
 )
 _PATIENCE = 30.0  # seconds to wait while another process writes
+_OPEN: Counter[tuple[int, int]] = Counter()
+"""How often this process has a file open, by its device and number."""
+_GUARD = Lock()
 _ENROLL = "enrol somebody first with: facectl faces enroll"
 
 
@@ -43,22 +48,44 @@ class Opened(NamedTuple):
 def opened(path: Path, embedding_id: str | None, size: int | None, *, write: bool) -> Iterator[Opened]:
     """Open a gallery's file as `Gallery.open` says."""
     where = one_line(display_name(path))
-    with explained(where):
-        database = _writable(path, where, create=embedding_id is not None) if write else _readable(path, where)
-    with closing(database):
+    with _reserved(path, where, create=write and embedding_id is not None):
         with explained(where):
-            if write:
-                _prepare(database, embedding_id, size)
-            file = Opened(database, where, *_identified(database, where))
-            if path.stat().st_size % _pragma(database, "page_size"):
-                raise damaged(where, "it ends in the middle of a page")
-        _check_model(file, embedding_id, size)
-        yield file
+            database = _writable(path) if write else _readable(path, where)
+        with closing(database):
+            with explained(where):
+                if write:
+                    _prepare(database, embedding_id, size)
+                file = Opened(database, where, *_identified(database, where))
+                if path.stat().st_size % _pragma(database, "page_size"):
+                    raise damaged(where, "it ends in the middle of a page")
+            _check_model(file, embedding_id, size)
+            yield file
+
+
+@contextmanager
+def _reserved(path: Path, where: str, *, create: bool) -> Iterator[None]:
+    """Make the file if it is to be made, and look at it before SQLite does, unless this process has it open.
+
+    To close a file takes from a process all its locks of it (POSIX), those of SQLite's connections too: another process
+    would then write at the same time, and the file be lost (SQLite, "How To Corrupt An SQLite Database File", 2.2).
+    """
+    with _GUARD:
+        if create:
+            _make(path, where)
+        status = _status(path, where)
+        key = status.st_dev, status.st_ino
+        if not _OPEN[key]:
+            _check_head(path, where, status.st_size)
+        _OPEN[key] += 1
+    try:
+        yield
+    finally:
+        with _GUARD:
+            _OPEN[key] -= 1
 
 
 def _readable(path: Path, where: str) -> sqlite3.Connection:
     """Connect so that nothing can be changed, except where a process was killed while it wrote: that is undone."""
-    _check_file(path, where)
     if path.stat().st_size == 0:  # left by a process that was killed before it enrolled anybody
         raise UsageError(f"{where}: nobody is enrolled in it; {_ENROLL}")
     database = _connect(path, "ro")
@@ -87,17 +114,7 @@ def _rolled_back(path: Path, where: str) -> sqlite3.Connection:
     return _connect(path, "ro")
 
 
-def _writable(path: Path, where: str, *, create: bool) -> sqlite3.Connection:
-    try:
-        if create:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # 0o600: who somebody is, is nobody else's business
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        _check_file(path, where)
-        if create and not path.stat().st_size:
-            path.chmod(0o600)
-    except OSError as error:
-        raise unwritable(where, error) from error
+def _writable(path: Path) -> sqlite3.Connection:
     database = _connect(path, "rw")
     for pragma in ("secure_delete = ON", "journal_mode = DELETE", "synchronous = EXTRA"):
         database.execute(f"PRAGMA {pragma}")
@@ -111,7 +128,19 @@ def _connect(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
     return database
 
 
-def _check_file(path: Path, where: str) -> None:
+def _make(path: Path, where: str) -> None:
+    """Make an empty file where there is none, for its owner alone: who somebody is, is nobody else's business."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        if path.is_file() and not path.stat().st_size:
+            path.chmod(0o600)
+    except OSError as error:
+        raise unwritable(where, error) from error
+
+
+def _status(path: Path, where: str) -> os.stat_result:
     """Refuse what is not a file: SQLite would wait for a pipe for ever. Raises `UsageError`."""
     try:
         status = path.stat()
@@ -122,10 +151,15 @@ def _check_file(path: Path, where: str) -> None:
     if not stat.S_ISREG(status.st_mode):
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a file"
         raise UsageError(f"{where}: {what}; a gallery is the file that facectl faces enroll makes")
-    if status.st_size == 1:  # which SQLite takes for an empty file
+    return status
+
+
+def _check_head(path: Path, where: str, size: int) -> None:
+    """Refuse another program's file before SQLite opens it, which changes what it may write to. Raises `UsageError`."""
+    if size == 1:  # which SQLite takes for an empty file
         raise _foreign(where)
     try:
-        with path.open("rb") as file:  # before SQLite opens it: that changes what it may write to
+        with path.open("rb") as file:
             head = file.read(_HEADER)
     except OSError as error:
         raise UsageError(f"{where}: cannot be read ({error.strerror}); give a gallery that can be") from error

@@ -57,6 +57,29 @@ def test_a_person_from_a_folder_and_by_a_pattern(enroll, facectl, gallery, sever
     assert enrolled(facectl, gallery) == {"Anna": 1 if "*" in word else 2}
 
 
+def test_folders_without_a_name_before_them_are_nobody(enroll, gallery, several, monkeypatch):
+    folders = sorted(several.iterdir())
+    assert len(folders) > 1
+    said = f"{folders[0]}: a folder, and not a name; give the one folder that has a folder a person, or the name first"
+    for words in (folders, [folders[0], next(folders[1].iterdir())]):
+        ran = enroll(*words)
+        assert (ran.code, ran.error().startswith(said)) == (2, True)
+    monkeypatch.chdir(several)
+    ran = enroll(*(folder.name for folder in folders))
+    assert (ran.code, "a folder, and not a name" in ran.error()) == (2, True)
+    assert not gallery.exists()
+    assert enroll(folders[0].name, folders[0].name).code == 0  # the name, and the folder of that name
+    assert enroll(folders[0].name, *folders[0].iterdir()).code == 0
+
+
+def test_the_parts_of_a_split_are_nobody(enroll, gallery, several, tmp_path):
+    for part in ("train", "val", "test"):
+        shutil.copytree(several, tmp_path / "split" / part)
+    ran = enroll(tmp_path / "split")
+    said = f"{tmp_path / 'split'}: its folders are train, val, test, and not people; give one of them"
+    assert (ran.code, ran.error(), gallery.exists()) == (2, said, False)
+
+
 def test_a_gallery_that_a_process_was_killed_over_before_anything_was_in_it(enroll, facectl, gallery, people):
     gallery.touch()
     assert enroll("Anna", people[0]).code == 0

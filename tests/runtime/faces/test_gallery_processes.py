@@ -31,6 +31,17 @@ def test_two_processes_at_once_lose_nothing(file):
     assert sql(file, "PRAGMA integrity_check") == [("ok",)]
 
 
+def test_who_opens_it_again_takes_no_lock_from_those_of_the_same_process(file):
+    write_at_once = f"import sqlite3; sqlite3.connect({str(file)!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+    with write(file) as gallery, gallery._transaction("IMMEDIATE"):
+        for _ in range(2):
+            ran = subprocess.run([sys.executable, "-c", write_at_once], capture_output=True, check=False)
+            assert b"database is locked" in ran.stderr
+            with Gallery.open(file) as again:  # and looks at the file, and closes it
+                assert again.embedding_id == MODEL
+    subprocess.run([sys.executable, "-c", write_at_once], check=True)
+
+
 def test_a_process_that_is_killed_loses_at_most_the_image_in_hand(file):
     reported = 0
     for number in range(6):

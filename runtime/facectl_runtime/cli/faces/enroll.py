@@ -86,7 +86,7 @@ def _told(found: "Iterator[Enrolled]", gallery: Path, *, json: bool, quiet: bool
 def _photographs(words: Sequence[str]) -> "Iterator[Named]":
     """Give (name, source) of what the words name. Raises `UsageError`."""
     from facectl_runtime.faces.gallery import checked_name
-    from facectl_runtime.labelled import beside_folders, class_folders
+    from facectl_runtime.labelled import PARTS, beside_folders, class_folders, presplit
     from facectl_runtime.sources import IMAGE_SUFFIXES, Source, display_name, expand
 
     name, *sources = words
@@ -94,6 +94,11 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
         if Path(name).suffix.lower() in IMAGE_SUFFIXES:
             raise UsageError(f"{name[:100]}: a photograph, and not a name; give the name first: NAME {name[:100]} ...")
         checked = checked_name(name)
+        if _is_no_name(name, sources):
+            raise UsageError(
+                f"{name}: a folder, and not a name; give the one folder that has a folder a person, or the name first: "
+                f"NAME {name} ..."
+            )
         if film := next((word for word in sources if _is_video(word)), None):
             raise UsageError(f"{film}: a video; people are enrolled from photographs, such as frames of it")
         return ((checked, source) for source in expand(sources))
@@ -104,11 +109,21 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
         raise UsageError(
             f"{folder}: it has no folder a person; to enrol one person, give the name first: NAME {folder}"
         )
+    if presplit(folder):
+        raise UsageError(f"{folder}: its folders are {', '.join(PARTS)}, and not people; give one of them")
     people = [(checked_name(image.label), folder / image.path) for image in class_folders(folder)]
     if strays := beside_folders(folder):
         said = f"{folder}: {counted(len(strays), 'image')} beside the folders of people, not enrolled: whose are they?"
         typer.echo(one_line(f"facectl: {said}"), err=True)
     return ((label, Source(display_name(path), path)) for label, path in people)
+
+
+def _is_no_name(word: str, sources: Sequence[str]) -> bool:
+    """Tell whether a shell has put folders where a name should be: `people/*`, or `*`; `Anna Anna` is her own."""
+    if not Path(word).is_dir():
+        return False
+    others = [Path(source) for source in sources]
+    return Path(word).name != word or (all(map(Path.is_dir, others)) and Path(word) not in others)
 
 
 def _is_video(word: str) -> bool:
