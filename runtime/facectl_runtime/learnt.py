@@ -42,6 +42,11 @@ def is_known(model: Path) -> bool:
     return _trained_run(model) is not None
 
 
+def has_left_its_run(model: Path) -> bool:
+    """Tell whether nothing lies about a model that says what it was trained on."""
+    return not any((run / _SPLIT).is_file() for run in _runs(model))
+
+
 def flattery(model: Path, chosen: Chosen, parts: Sequence[Part] = _MET) -> str | None:
     """Say how many of the chosen images a model has met in these parts of its split; None where none, or nobody knows.
 
@@ -66,7 +71,7 @@ def _trained_run(model: Path) -> Path | None:
 
     An embedding that is used as it is has seen no photograph.
     """
-    for run in (model, model.resolve().parent.parent):
+    for run in _runs(model):
         try:
             if (run / _SPLIT).is_file():
                 epochs = (run / _HISTORY).read_bytes().splitlines()[1:]  # a line each, below the header
@@ -74,6 +79,11 @@ def _trained_run(model: Path) -> Path | None:
         except OSError:
             continue
     return None
+
+
+def _runs(model: Path) -> tuple[Path, Path]:
+    """Give where a model's run may be: itself, or where it was exported into."""
+    return model, model.resolve().parent.parent
 
 
 def _has_content(file: Path, content: str | None) -> bool:

@@ -40,7 +40,7 @@ def evaluate(
     triplets: Annotated[
         Path | None, typer.Option(metavar="CSV", help="Of an embedding: triplets, as of `facectl data triplets`.")
     ] = None,
-    margin: Annotated[float, typer.Option(help="Of the loss of --triplets.")] = 0.2,
+    margin: Annotated[float | None, typer.Option(help="Of the loss of --triplets. [default: 0.2]")] = None,
     device: DeviceOption = "auto",
     threads: ThreadsOption = None,
     engine: EngineOption = "auto",
@@ -69,8 +69,8 @@ def evaluate(
         from facectl_runtime.cli.evaluate_embedding import evaluate_embedding
 
         return evaluate_embedding(model, data, split, part, pairs, triplets, margin, asked, by, json, quiet)
-    if pairs or triplets:
-        option = "--pairs" if pairs else "--triplets"
+    if pairs or triplets or margin is not None:
+        option = "--pairs" if pairs else "--triplets" if triplets else "--margin"
         raise UsageError(f"{option} is of an embedding, and {model} is a classifier; leave it out")
     chosen = choose_images(data, split or own_split(model, data), part)
     chosen = say_flattery([model], chosen, quiet=quiet)

@@ -26,7 +26,7 @@ def evaluate_embedding(
     part: str | None,
     pairs: Path | None,
     triplets: Path | None,
-    margin: float,
+    margin: float | None,
     device: "Device",
     engine: str,
     json: bool,
@@ -36,6 +36,9 @@ def evaluate_embedding(
     from facectl_runtime.faces.embedder import open_embedder
     from facectl_runtime.progress import progress
 
+    if margin is not None and not triplets:
+        raise UsageError("--margin is of the loss of --triplets; give that too, or leave it out")
+    margin = 0.2 if margin is None else margin
     if not 0 <= margin < math.inf:
         raise UsageError(f"--margin {margin:g} is no margin; give 0 or more, such as 0.2")
     if pairs and triplets:
@@ -45,7 +48,8 @@ def evaluate_embedding(
         raise UsageError(f"{pairs or triplets} says which photographs are compared; leave {option} out")
     listed = pairs or triplets
     chosen, measure = _of_list(pairs, triplets, data, margin) if listed else _of_people(model, data, split, part)
-    chosen = say_flattery([model], chosen if listed else read_contents(chosen, quiet=quiet), quiet=quiet)
+    chosen = chosen if listed else read_contents(chosen, quiet=quiet)
+    chosen = say_flattery([model], chosen, quiet=quiet, listed=listed is not None)
     embedder = open_embedder(model, device, engine)
     with progress(f"evaluating on {embedder.engine.device}", len(chosen.images), quiet) as advance:
         result = measure(embedder, chosen=chosen, cores=device.cores, advance=advance)

@@ -21,14 +21,17 @@ def read_contents(chosen: "Chosen", *, quiet: bool) -> "Chosen":
         return hashed(chosen, advance)
 
 
-def say_flattery(models: Sequence[Path], chosen: "Chosen", *, quiet: bool) -> "Chosen":
-    """Say on stderr which models have met the images before; gives those, with their contents where that needs them."""
+def say_flattery(models: Sequence[Path], chosen: "Chosen", *, quiet: bool, listed: bool = False) -> "Chosen":
+    """Say on stderr which models have met the images before; gives those, with their contents where that needs them.
+
+    `listed`: a file of pairs or triplets says which images they are, and not a split.
+    """
     from facectl_runtime.learnt import flattery, is_known
 
-    if any(map(is_known, models)):
+    if any(map(is_known, models)) and any(image.path not in chosen.hashes for image in chosen.images):
         chosen = read_contents(chosen, quiet=quiet)
     for model in models:
         if warning := flattery(model, chosen):
-            instead = "take its test part (--split RUN/split.json), or other photographs"
-            typer.echo(one_line(f"facectl: {model}: {warning}; {instead}"), err=True)
+            how = "list its test part (facectl data triplets --split" if listed else "take its test part (--split"
+            typer.echo(one_line(f"facectl: {model}: {warning}; {how} RUN/split.json), or other photographs"), err=True)
     return chosen

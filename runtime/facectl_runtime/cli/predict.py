@@ -91,6 +91,8 @@ def predict(
     from facectl_runtime.classifier import read_spec
     from facectl_runtime.cli.answering import Answering, Options, answer
     from facectl_runtime.devices import parse_device
+    from facectl_runtime.errors import one_line
+    from facectl_runtime.spec import FaceAlign
 
     asked, by = parse_device(device, threads), engine_asked(engine, declared_types)
     spec = read_spec(model, _described(labels, resize, size, scale, mean, std, channels, output))
@@ -114,6 +116,9 @@ def predict(
         quiet=quiet,
     )
     least = spec.threshold
+    if faces and least and not isinstance(spec.input.resize, FaceAlign) and not quiet:
+        said = "its threshold was measured on whole pictures, and faces are cut out otherwise: its rates are others"
+        typer.echo(one_line(f"facectl: {model}: {said}"), err=True)
     reading = _reading(spec, topk, faces=faces)
     more = {"threshold": least.value, "threshold_score": least.score} if least else {}
     answering = Answering(model, spec, asked, by, reading, spec.labels, least is not None, topk, faces=faces, more=more)

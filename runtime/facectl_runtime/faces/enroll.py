@@ -22,7 +22,7 @@ class Enrolled(msgspec.Struct, frozen=True, omit_defaults=True):
 
     name: str
     source: str
-    outcome: Literal["added", "already there", "error"]
+    outcome: Literal["added", "replaced", "already there", "error"]
     warnings: tuple[str, ...] = ()
     error: str | None = None
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,14 +28,15 @@ _LONGEST_NAME = 200  # characters
 _SAME_FACE = 0.9  # cosine of what two precisions of one model make of one face, and no two faces of one photograph
 _BLOCK = 8192  # embeddings that are turned into columns at once
 _SHA256 = re.compile("[0-9a-f]{64}")
+_BEGINS = re.compile("[0-9a-fA-F]{8,64}")  # of one
 
 
 @dataclass(frozen=True)
 class Added:
     """What became of an embedding that was to be enrolled."""
 
-    outcome: Literal["added", "already there"]
-    """`already there`: this person has this face of this photograph, and nothing was written."""
+    outcome: Literal["added", "replaced", "already there"]
+    """`replaced`: another thing had found the face in it. `already there`: nothing was written."""
     others: tuple[str, ...]
     """Other people who have an embedding of the same photograph, in order: rightly where it shows them too."""
 
@@ -60,6 +61,8 @@ class Photograph:
     """How the photograph was named when it was enrolled."""
     enrolled: str
     """UTC, ISO 8601."""
+    content: str
+    """SHA-256 of its file, in hexadecimal."""
 
 
 def checked_name(name: str) -> str:
@@ -78,6 +81,13 @@ def checked_name(name: str) -> str:
     if name.casefold() == UNKNOWN:
         raise UsageError(f"the name {name!r} is the answer to strangers; give another")
     return name
+
+
+def _is_name(text: str) -> bool:
+    try:
+        return checked_name(text) == text
+    except UsageError:
+        return False
 
 
 class Gallery:
@@ -118,8 +128,8 @@ class Gallery:
 
         `embedding`: `size` numbers, L2 norm 1; `source`: the photograph's name, for people; `content`: SHA-256 of its
         file, in hexadecimal; `found_by`: what found the face in it, nothing where it was cropped already. The same face
-        of the same photograph is kept once a person. Raises `UsageError` for what is not a name, and `ValueError` for
-        what is not such an embedding or digest.
+        of the same photograph is kept once a person, and what another thing found in it no longer. Raises `UsageError`
+        for what is not a name, and `ValueError` for what is not such an embedding or digest.
         """
         name, blob = checked_name(name), self._checked(embedding)
         if not _SHA256.fullmatch(content):
@@ -127,6 +137,11 @@ class Gallery:
         digest, source = bytes.fromhex(content), display_name(source)
         with self._transaction("IMMEDIATE"):
             others = self._others(name, digest)
+            replaced = self._database.execute(
+                "DELETE FROM photographs WHERE content = ? AND found_by != ? AND person IN "
+                "(SELECT id FROM people WHERE name = ?)",
+                (digest, found_by, name),
+            ).rowcount
             if self._has(name, digest, blob):
                 return Added("already there", others)
             self._database.execute("INSERT OR IGNORE INTO people (name) VALUES (?)", (name,))
@@ -135,7 +150,7 @@ class Gallery:
                 "VALUES ((SELECT id FROM people WHERE name = ?), ?, ?, ?, ?, ?)",
                 (name, digest, source, found_by, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), blob),
             )
-        return Added("added", others)
+        return Added("replaced" if replaced else "added", others)
 
     def found_by(self) -> tuple[str, ...]:
         """Give what found the faces, as `add` was told, each once."""
@@ -150,27 +165,41 @@ class Gallery:
             "ORDER BY name"
         )
         with self._transaction():
-            return [Person(*row) for row in self._database.execute(query)]
+            return [Person(*row) for row in self._named(query, str, int, str)]
 
     def photographs(self) -> list[Photograph]:
         """Give every photograph, in the order of names, and of each as they were enrolled."""
         query = (
-            "SELECT name, source, enrolled FROM photographs JOIN people ON people.id = person "
+            "SELECT name, source, enrolled, lower(hex(content)) FROM photographs JOIN people ON people.id = person "
             "ORDER BY name, photographs.id"
         )
         with self._transaction():
-            return [Photograph(*row) for row in self._database.execute(query)]
+            return [Photograph(*row) for row in self._named(query, str, str, str, str)]
 
-    def check_names(self, names: Iterable[str]) -> None:
-        """Raise `UsageError` where nobody is called by one of the names."""
+    def known_names(self, names: Iterable[str]) -> list[str]:
+        """Give the names as the gallery has them, each once. Raises `UsageError` where nobody is called by one."""
         with self._transaction():
-            known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
-        for name in names:
-            if unicodedata.normalize("NFC", name) not in known:
+            known = self._names()
+        asked = list(dict.fromkeys(unicodedata.normalize("NFC", name) for name in names))
+        for name in asked:
+            if name not in known:
                 raise self._nobody(name, known)
+        return asked
+
+    def _names(self) -> list[str]:
+        return [row[0] for row in self._named("SELECT name FROM people ORDER BY name", str)]
+
+    def _named(self, query: str, *kinds: type) -> list[Any]:
+        """Give rows of such values, of which a name is the first. Raises `UsageError` where they are not as written."""
+        rows = self._database.execute(query).fetchall()
+        if not all(tuple(map(type, row)) == kinds and _is_name(row[0]) for row in rows):
+            raise damaged(self._where, "it has a name or a date that is not as it was written")
+        return rows
 
     def remove(self, name: str, sources: Sequence[str] = ()) -> int:
-        """Remove a person, or photographs of theirs, named as when they were enrolled; give how many went.
+        """Remove a person, or photographs of theirs; give how many went.
+
+        `sources`: names of photographs as when they were enrolled, or how their `content` begins, 8 digits or more.
 
         Nothing about what is removed is left in the file, and who has no photograph left is nobody in it. Raises
         `UsageError`, and removes nothing, where nobody is called so, or has no such photograph, and `FacectlError`
@@ -181,8 +210,7 @@ class Gallery:
         with self._transaction("IMMEDIATE"):
             found = self._database.execute("SELECT id FROM people WHERE name = ?", (name,)).fetchone()
             if not found:
-                known = [row[0] for row in self._database.execute("SELECT name FROM people ORDER BY name")]
-                raise self._nobody(name, known)
+                raise self._nobody(name, self._names())
             wanted: list[str | None] = [*map(display_name, sources)] or [None]  # None: all of them
             photographs = sum(self._remove_photographs(name, found[0], source) for source in wanted)
             left = "SELECT 1 FROM photographs WHERE person = people.id"
@@ -198,16 +226,21 @@ class Gallery:
         return photographs
 
     def _remove_photographs(self, name: str, person: int, source: str | None) -> int:
-        """Remove those of a person that were enrolled under a name, or all. Raises `UsageError` where there is none."""
-        removed = self._database.execute(
-            "DELETE FROM photographs WHERE person = ? AND source = ifnull(?, source)", (person, source)
-        ).rowcount
-        if source is not None and not removed:
+        """Remove that photograph of a person, or all. Raises `UsageError` where there is none, or more than one."""
+        if source is None:
+            return self._database.execute("DELETE FROM photographs WHERE person = ?", (person,)).rowcount
+        begins = source.lower() if _BEGINS.fullmatch(source) else "-"
+        query = "FROM photographs WHERE person = ? AND (source = ? OR substr(lower(hex(content)), 1, ?) = ?)"
+        values = person, source, len(begins), begins
+        found = self._database.execute(f"SELECT count(DISTINCT content) {query}", values).fetchone()[0]
+        if found != 1:
+            how = "facectl faces list --photographs shows "
+            hint = how + ("how each is called" if not found else "the content of each, by which one can be named")
             raise UsageError(
-                f"{self._where}: {_short(name)} has no photograph that was enrolled as {source[-_LONGEST_NAME:]!r}; "
-                "facectl faces list --photographs shows how each is called"
+                f"{self._where}: {_short(name)} has {found or 'no'} photograph{'s' if found > 1 else ''} that "
+                f"{'were' if found > 1 else 'was'} enrolled as {source[-_LONGEST_NAME:]!r}; {hint}"
             )
-        return removed
+        return self._database.execute(f"DELETE {query}", values).rowcount
 
     def _nobody(self, name: str, known: Sequence[str]) -> UsageError:
         return UsageError(
@@ -218,7 +251,8 @@ class Gallery:
     def templates(self, kind: Literal["all", "mean"] = "all") -> Templates:
         """Give what faces are compared with: `all` embeddings, or of each person their `mean`, of L2 norm 1 again."""
         with self._transaction():
-            names = dict(self._database.execute("SELECT id, name FROM people ORDER BY name"))
+            rows = self._named("SELECT name, id FROM people ORDER BY name", str, int)
+            names = {number: name for name, number in rows}
             owners: list[int] = []
             blobs = bytearray()
             for owner, blob in self._database.execute("SELECT person, embedding FROM photographs ORDER BY id"):

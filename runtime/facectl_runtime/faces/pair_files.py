@@ -115,7 +115,8 @@ def read_triplets(path: Path, data: Path) -> list[Pair]:
             raise UsageError(
                 f"{path}: line {number}: {one_line(outside[0])[:100]!r} is not a path below the data folder"
             )
-        if len(set(fields)) < len(fields):
+        anchor, positive, negative = (PurePosixPath(field).as_posix() for field in fields)
+        if len({anchor, positive, negative}) < len(fields):
             raise UsageError(
                 f"{path}: line {number}: it names {one_line(anchor)[:100]!r} with a photograph twice; three different "
                 "ones are needed"

@@ -12,6 +12,7 @@ from facectl_runtime.engines.base import Answers, Pixels
 from facectl_runtime.errors import ImageError
 from facectl_runtime.faces.crop import crop, whole_as_face
 from facectl_runtime.faces.detect import shared_detector
+from facectl_runtime.faces.embedder import checked
 from facectl_runtime.faces.search import Templates, search
 from facectl_runtime.image import TOO_MUCH
 from facectl_runtime.picture import picture_of
@@ -52,7 +53,7 @@ class Crops(NamedTuple):
 
 
 Naming = Callable[[Answers], list[Name]]
-"""Names of N faces by what the model makes of them, float32 N × size."""
+"""Names of N faces by what the model makes of them, float32 N × size. Raises `ImageError` where that is no answer."""
 Read = tuple[Sequence[Place], Answers]
 
 
@@ -70,6 +71,8 @@ def by_people(templates: Templates, threshold: float, topk: int) -> Naming:
     """Name faces by whom they are most like, or `unknown` below the threshold, a cosine."""
 
     def name(answers: Answers) -> list[Name]:
+        for answer in answers:
+            checked(answer)
         found = search(answers, templates, topk)
         return [_match(templates, threshold, *row) for row in zip(found.people, found.similarities, strict=True)]
 
@@ -99,7 +102,10 @@ def faces_in(spec: InputSpec, name: Naming, *, detect: bool = True) -> Reading[C
         places, answers = read
         if not np.isfinite(answers).all():
             return msgspec.structs.replace(where, error=NO_NUMBERS)
-        names = name(answers) if places else []
+        try:
+            names = name(answers) if places else []
+        except ImageError as error:
+            return msgspec.structs.replace(where, error=str(error))
         return msgspec.structs.replace(where, faces=tuple(map(_said, places, names)))
 
     return Reading(lambda source: crops(source, spec, detect=detect), infer, say)

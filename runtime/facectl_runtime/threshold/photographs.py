@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, counted
 from facectl_runtime.labelled import Chosen, Image, choose_images, class_folders, presplit
 from facectl_runtime.learnt import flattery, trained_split
 from facectl_runtime.sources import images_below, refuse_link
@@ -56,7 +56,9 @@ def known_and_unknown(
             f"it has {', '.join(labels[:10])}{'…' if len(labels) > 10 else ''}"
         )
     if unknown:
-        return replace(chosen, images=known), _grouped(unknown)
+        passed = len(chosen.images) - len(known)
+        but = f" but {counted(passed, 'image')} of classes that it has not" if passed else ""
+        return replace(chosen, images=known, what=f"{chosen.what}{but}"), _grouped(unknown)
     others = [each for each in chosen.images if each.label not in labels]
     if not others and data is not None and presplit(data) is None:
         # A split has the model's own classes alone; what else lies beside them was no part of it.

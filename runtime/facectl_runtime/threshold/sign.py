@@ -15,7 +15,7 @@ from facectl_runtime.threshold.calibrated import Calibrated
 
 def check_signable(model: Path) -> None:
     """Refuse a model into which no threshold can be put: raise `ModelError`, or `UsageError` where it is read-only."""
-    if not os.access(model.parent, os.W_OK):
+    if not os.access(model.resolve().parent, os.W_OK):
         raise UsageError(
             f"{model}: its folder cannot be written, so that no threshold can be kept; use a copy elsewhere"
         )
@@ -33,6 +33,7 @@ def sign(model: Path, calibrated: Calibrated, measured: ModelSpec | None = None)
     Raises `ModelError`, also where it is damaged, or another model by now.
     """
     check_signable(model)
+    model = model.resolve()  # of a link, the file that it leads to
     reader = format_of(model)
     assert reader.sign is not None
     with alone_in(model.parent):

@@ -12,6 +12,8 @@ from PIL import Image
 from facectl_runtime import evaluate
 from facectl_runtime.engines import format_of
 from facectl_runtime.faces.detect import FOUND_BY
+from facectl_runtime.labelled import Image as Image_
+from facectl_runtime.labelled import Split, content_hash
 from facectl_runtime.threshold import sign
 from facectl_runtime.threshold.calibrated import Calibrated
 from helpers import call
@@ -160,6 +162,11 @@ def test_copies_are_no_evidence_and_a_picture_of_two_people_is_nobody_s(calibrat
     assert left_out[str(second / "zz.jpg")] == "the same picture stands under two labels"
 
 
+def test_a_file_that_left_its_run_is_said_to_be_unknown(calibrate, embedder, several):
+    said = f"facectl: {embedder}: it does not lie in its run, which would say what it was trained on"
+    assert said in calibrate(embedder, "--data", several, *EASY, "--dry-run").err
+
+
 def test_the_val_part_is_taken_where_there_are_parts(calibrate, embedder, several, tmp_path):
     for part in ("train", "val", "test"):
         shutil.copytree(several, tmp_path / "parts" / part)
@@ -248,6 +255,25 @@ def test_what_is_known_and_unknown_is_left_out_of_both(calibrate, classifier, kn
     assert (found["frr_count"], found["far_count"]) == (17, 40)
     ran = calibrate(classifier, "--data", known, "--unknown", known, "--far", 0.3, "-q")
     assert (ran.code, "none of its 18 images counts; 18 were left out (" in ran.error()) == (2, True)
+
+
+def test_other_things_that_it_was_trained_on_are_refused(calibrate, colours, golden, known, unknown, tmp_path):
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    model = colours.save(tmp_path / "run" / "export" / "colours.onnx", colours.spec(golden=golden))
+    met = [Image_(str(path.relative_to(unknown)), path.parent.name) for path in unknown.rglob("*.png")]
+    hashes = {image.path: content_hash(unknown / image.path) for image in met}
+    split = Split(str(unknown), {"train": met, "val": [], "test": []}, hashes)
+    (tmp_path / "run" / "split.json").write_bytes(msgspec.json.encode(split))
+    (tmp_path / "run" / "history.csv").write_text("epoch\n1\n")
+    ran = calibrate(model, "--data", known, "--unknown", unknown, *EASY, "-q")
+    said = f"all images of {unknown}: 40 of 40 images are of its own train part, and flatter it"
+    assert (ran.code, said in ran.error()) == (2, True)
+
+
+def test_images_of_classes_that_it_has_not_are_counted_beside_other_things(calibrate, classifier, known, unknown):
+    flat(known / "purple" / "0.png", 120, 0, 120)
+    ran = calibrate(classifier, "--data", known, "--unknown", unknown, *EASY, "--dry-run")
+    assert f"all images of {known} but 1 image of classes that it has not\n" in ran.err
 
 
 def test_a_classifier_with_classes_that_it_has_not(calibrate, classifier, known, unknown):

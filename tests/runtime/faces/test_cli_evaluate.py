@@ -188,6 +188,7 @@ def test_the_loss_is_that_of_the_paper(evaluate, twice, triplets, facectl, face_
         (["--pairs", "{triplets}"], "does not say how many pairs there are"),
         (["--triplets", "{pairs}"], "no single column Anchor"),
         (["--triplets", "{triplets}", "--margin", "nan"], "--margin nan is no margin; give 0 or more, such as 0.2"),
+        (["--margin", 0.3], "--margin is of the loss of --triplets; give that too, or leave it out"),
         (["--triplets", "{triplets}", "--margin", "-1"], "--margin -1 is no margin"),
         (["--triplets", "{triplets}", "--margin", "inf"], "--margin inf is no margin"),
     ],

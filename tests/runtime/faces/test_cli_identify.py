@@ -89,6 +89,9 @@ def test_a_threshold_by_which_many_strangers_would_be_named_is_said(identify, pe
         "compared with 5 embeddings: up to about 25% of strangers will be named; calibrate it with --far 0.02 or less\n"
     )
     assert identify(people[6], model=loose).err.startswith(said)
+    lucky = Threshold(0.95, "cosine", 0.0, 5000, 0.4, 100, asked=0.05)  # no false accept was met
+    lucky = make_embedder(tmp_path / "lucky.onnx", threshold=lucky)
+    assert "up to about 25% of strangers" in identify(people[6], model=lucky).err
     for words, tried in ((["-q"], loose), (["--threshold", 0.95], loose), ([], model(0.01)), ([], model(0.0))):
         assert "strangers" not in identify(people[6], *words, model=tried).err
 

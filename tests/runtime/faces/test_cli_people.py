@@ -79,6 +79,31 @@ def test_one_photograph_of_a_person_is_removed_and_the_person_with_the_last(enro
     assert [one["name"] for one in facectl("faces", "list", gallery, "--json").json()["people"]] == ["Bert"]
 
 
+def test_of_two_photographs_of_one_name_the_content_says_which(enroll, facectl, gallery, people, tmp_path, monkeypatch):
+    for folder, photograph in zip("ab", people, strict=False):
+        (tmp_path / folder).mkdir()
+        shutil.copy(photograph, tmp_path / folder / "1.jpg")
+        monkeypatch.chdir(tmp_path / folder)
+        enroll("Anna", "1.jpg")
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", "1.jpg")
+    said = "'Anna' has 2 photographs that were enrolled as '1.jpg'; facectl faces list --photographs shows the content"
+    assert (ran.code, said in ran.error()) == (2, True)
+    shown = [line.split()[-1] for line in facectl("faces", "list", gallery, "--photographs").out.splitlines()]
+    assert [len(word) for word in shown] == [7, 12, 12]
+    ran = facectl("faces", "remove", gallery, "Anna", "--photograph", shown[1].upper())
+    assert (ran.code, ran.out) == (0, "1 photograph of Anna removed\n")
+    (left,) = facectl("faces", "list", gallery, "--photographs", "--json").json()["photographs"]
+    assert left["content"].startswith(shown[2])
+    assert facectl("faces", "remove", gallery, "Anna", "--photograph", "1.jpg").code == 0
+
+
+def test_one_name_in_two_forms_is_removed_once(enroll, facectl, gallery, people):
+    enroll("Andr\u00e9", people[0])
+    enroll("Bert", people[1])
+    ran = facectl("faces", "remove", gallery, "Andre\u0301", "Andr\u00e9", "Bert")
+    assert (ran.code, ran.out.count("is removed")) == (0, 2)
+
+
 def test_a_photograph_that_is_not_there_removes_nothing(enroll, facectl, gallery, people):
     enroll("Anna", people[0])
     ran = facectl("faces", "remove", gallery, "Anna", "--photograph", f"{people[0]}x")

@@ -182,6 +182,9 @@ def test_rows(colours, monkeypatch):
     assert (nobody.faces, nobody.labels) == ((), ())
     broken = reading.say(where, ([Place((0, 0, 1, 1), 1)], np.array([[np.nan, 0, 1]], np.float32)))
     assert (broken.error, broken.faces) == (NO_NUMBERS, None)
+    people = faces_in(InputSpec(2, 2, Squash()), by_people(Templates.of(["Anna"], unit(0), [0]), 0.5, 1))
+    long = people.say(where, ([Place((0, 0, 1, 1), 1)], 30 * unit(1.4)))
+    assert (long.error, long.faces) == (NO_NUMBERS, None)
 
 
 def test_one_detector_serves_a_reading_and_is_missed_at_once(monkeypatch):

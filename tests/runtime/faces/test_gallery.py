@@ -201,6 +201,18 @@ def test_what_found_the_faces_is_kept(tmp_path):
         assert gallery.found_by() == ("", "yunet 1")
 
 
+def test_a_face_that_another_thing_had_found_is_replaced(file):
+    with write(file) as gallery:
+        gallery.add("Anna", unit(1), "a.jpg", digest("a"), "yunet 0")
+        gallery.add("Bert", unit(1), "a.jpg", digest("a"), "yunet 0")
+        for face in (unit(1, 0.1), unit(0, 1)):
+            found_by = f"yunet {face[1]:.3f}"
+            assert gallery.add("Anna", face, "a.jpg", digest("a"), found_by).outcome == "replaced"
+            assert gallery.add("Anna", face, "a.jpg", digest("a"), found_by).outcome == "already there"
+        np.testing.assert_array_equal(gallery.templates().rows, [unit(0, 1), unit(1)])
+        assert gallery.found_by() == ("yunet 0", "yunet 1.000")
+
+
 def test_a_database_of_somebody_else_stays_as_it_is(tmp_path):
     file = tmp_path / "others.db"
     with closing(sqlite3.connect(file)) as database:
@@ -272,12 +284,23 @@ def test_a_truncated_gallery_is_damaged(file, share):
         "UPDATE gallery SET size = 'eight'",
         "DROP TABLE people",
         "UPDATE people SET name = CAST(x'ff' AS TEXT) WHERE id = 1",
+        "UPDATE people SET name = x'41' WHERE id = 1",
+        "UPDATE people SET name = NULL WHERE id = 1",
+        "UPDATE people SET name = 'A' || char(27) || '[31m' WHERE id = 1",
+        "UPDATE people SET name = 'unknown' WHERE id = 1",
         "PRAGMA user_version = 0",
     ],
 )
 def test_a_gallery_that_was_meddled_with_is_damaged(full, statement):
     sql(full, statement)
     assert "is damaged" in refused(full)
+
+
+@pytest.mark.parametrize("statement", ["source = NULL", "enrolled = x'41'"])
+def test_a_photograph_that_was_meddled_with_is_damaged(full, statement):
+    sql(full, f"UPDATE photographs SET {statement}")
+    with Gallery.open(full) as gallery, pytest.raises(UsageError, match="is damaged"):
+        gallery.photographs()
 
 
 def test_any_byte_may_be_wrong_and_the_answer_is_right_or_one_line(file):

@@ -129,6 +129,13 @@ def test_a_triplet_is_two_decisions(write, photographs):
     assert read_triplets(write("\ufeff" + ROWS.replace("\n", "\r\n") + "\r\n,,\r\n"), photographs) == expected
 
 
+def test_one_photograph_spelt_in_two_ways_is_one(write, photographs):
+    dotted = write(ROWS.replace("ann/2.jpg,ann/é.jpg", "./ann/2.jpg,ann//é.jpg"))
+    assert read_triplets(dotted, photographs) == read_triplets(write(ROWS), photographs)
+    with pytest.raises(UsageError, match="three different ones are needed"):
+        read_triplets(write(ROWS.replace("ann/2.jpg,ann/é.jpg", "ann/2.jpg,./ann/2.jpg")), photographs)
+
+
 def test_columns_may_stand_in_any_order_with_others(write, photographs):
     text = "Negative,Note,Anchor,Positive\n" + '"bo, b/1.jpg",x,ann/1.jpg,ann/2.jpg\n'
     assert read_triplets(write(text), photographs)[1] == Pair("ann/1.jpg", "bo, b/1.jpg", False, 0)

@@ -76,6 +76,13 @@ def test_below_the_threshold_a_face_is_unknown(predict, cautious, tinted, people
     assert [face["label"] for face in unknown] == ["unknown"]
 
 
+def test_a_threshold_of_whole_pictures_is_said(predict, facectl, cautious, tinted):
+    said = f"facectl: {cautious}: its threshold was measured on whole pictures, and faces are cut out otherwise"
+    assert said in predict(tinted, model=cautious).err
+    for ran in (predict(tinted, "-q", model=cautious), predict(tinted), facectl("predict", cautious, tinted)):
+        assert "whole pictures" not in ran.err
+
+
 def test_boxes_are_drawn(predict, tinted, people, cautious, tmp_path):
     ran = predict(tinted, "--draw", tmp_path / "out.png", "--json")
     drawn = np.asarray(Image.open(tmp_path / "out.png").convert("RGB"))

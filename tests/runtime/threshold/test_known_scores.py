@@ -59,6 +59,12 @@ def test_what_is_no_probability_is_refused(bad):
         score("margin", bad)
 
 
+def test_probabilities_in_8_bits_sum_to_less_or_more():
+    coarse = np.array([[0.5, 0.25, 0, 0], [0.34, 0.34, 0.33, 0]])
+    np.testing.assert_array_almost_equal(score("margin", coarse), [0.25, 0])
+    assert ((score("negative_entropy", coarse) >= 0) & (score("negative_entropy", coarse) <= 1)).all()
+
+
 def test_separation_is_that_of_scikit_learn():
     sklearn = pytest.importorskip("sklearn.metrics")
     random = np.random.default_rng(0)

@@ -79,6 +79,19 @@ def test_checksums_beside_it_are_kept_right(classifier):
     assert sums.read_text() == f"{content_hash(classifier)}  colours.onnx\n{'0' * 64}  other.onnx\n"
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links")
+def test_of_a_link_the_file_that_it_leads_to_is_signed(classifier, tmp_path):
+    sums = classifier.with_name(SUMS)
+    sums.write_text(f"{content_hash(classifier)}  {classifier.name}\n")
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "elsewhere" / "link.onnx"
+    link.symlink_to(classifier)
+    sign(link, FOUND)
+    assert link.readlink() == classifier
+    assert spec_of(classifier).threshold == FOUND.threshold()
+    assert read_sums(sums) == {classifier.name: content_hash(classifier)}
+
+
 def test_checksums_that_a_killed_process_left_wrong_are_mended(classifier, monkeypatch):
     sums = classifier.with_name(SUMS)
     sums.write_text(f"{content_hash(classifier)}  colours.onnx\n")

@@ -239,11 +239,17 @@ def _of_classes(
 def _counted(model: Path, part: str | None, asked: _Asked, *sides: "Chosen") -> "list[tuple[Chosen, dict[str, str]]]":
     """Read what is in the images, and give those that count, with path → why of the others. Raises `UsageError`."""
     from facectl_runtime.copies import distinct, hashed
+    from facectl_runtime.learnt import has_left_its_run
     from facectl_runtime.threshold.photographs import check_new
 
     asked.say(f"{model.name}: {sides[0].what}")
+    if not sides[0].hashes and has_left_its_run(model):  # a split would have them
+        unsaid = "it does not lie in its run, which would say what it was trained on, and what flatters it"
+        asked.say(f"facectl: {model}: {unsaid}; give --split RUN/split.json, or photographs of others")
     with asked.progress("reading photographs", sum(len(side.images) for side in sides)) as advance:
         read = [hashed(side, advance) for side in sides]
+    for side in read[1:]:  # other things, which are of no part
+        check_new(model, side, None)
     if said := check_new(model, read[0], part):
         _warn(model, said)
     return distinct(*read)

@@ -1,5 +1,6 @@
 """`facectl faces identify`."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -150,9 +151,16 @@ def _differing(
 
 def _named_strangers(model: Path, threshold: "Threshold | None", count: int) -> Iterator[str]:
     """Say where so many embeddings are enrolled that strangers often pass for one: Boole's inequality is the bound."""
-    if threshold and (rate := threshold.false_accept_rate) * count > _NAMED:
+    rate = max(threshold.false_accept_rate, threshold.asked or 0) if threshold else 0  # measured, it may be 0
+    if rate * count > _NAMED:
         yield (
             f"{model}: its threshold takes one of {1 / rate:,.0f} pairs of different people for one person, and a "
             f"stranger is compared with {count:,} embeddings: up to about {min(1, rate * count):.0%} of strangers will "
-            f"be named; calibrate it with --far {_NAMED / count:.1g} or less"
+            f"be named; calibrate it with --far {_rounded_down(_NAMED / count):g} or less"
         )
+
+
+def _rounded_down(rate: float) -> float:
+    """Give a rate to one digit, not above it."""
+    unit = 10.0 ** math.floor(math.log10(rate))
+    return math.floor(rate / unit * (1 + 1e-9)) * unit

@@ -27,13 +27,13 @@ def list_(
         people, embedding_id = opened.people(), opened.embedding_id
         shown: list[Any] = [*opened.photographs()] if photographs else [*people]
     if json:
-        document = {"gallery": display_name(gallery), "embedding_id": embedding_id}
-        rows = {"photographs" if photographs else "people": shown}
-        typer.echo(msgspec.json.encode({**document, **rows}).decode())
+        document: dict[str, Any] = {"gallery": display_name(gallery), "embedding_id": embedding_id}
+        document["photographs" if photographs else "people"] = shown
+        typer.echo(msgspec.json.encode(document).decode())
         return 0
     if photographs and shown:
-        table = [(one_line(one.name), one_line(one.source), one.enrolled) for one in shown]
-        typer.echo(columns([("name", "photograph", "enrolled"), *table]))
+        rows = [(one.name, one_line(one.source), one.enrolled, one.content[:12]) for one in shown]
+        typer.echo(columns([("name", "photograph", "enrolled", "content"), *rows]))
     elif shown:
         table = [(one_line(one.name), str(one.photographs), one.first_enrolled) for one in shown]
         typer.echo(columns([("name", "photographs", "first enrolled"), *table], right=(1,)))
@@ -46,7 +46,10 @@ def remove(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Whom to remove.")],
     photograph: Annotated[
         list[str] | None,
-        typer.Option(metavar="IMAGE", help="Only this photograph of the one named; `list --photographs` shows them."),
+        typer.Option(
+            metavar="IMAGE",
+            help="Only this photograph of the one named, by its name or content; `list --photographs` shows them.",
+        ),
     ] = None,
 ) -> int:
     """Remove people, or photographs of one; nothing about them can be read in the file afterwards."""
@@ -55,8 +58,7 @@ def remove(
     if photograph and len(names) > 1:
         raise UsageError(f"--photograph is of one person, and {len(names)} are named; give one name")
     with Gallery.open(gallery, write=True) as opened:
-        opened.check_names(names)  # all of them or none
-        for name in dict.fromkeys(names):
+        for name in opened.known_names(names):  # all of them or none
             photographs = counted(opened.remove(name, list(dict.fromkeys(photograph or ()))), "photograph")
             typer.echo(
                 one_line(f"{photographs} of {name} removed" if photograph else f"{name} is removed, with {photographs}")
