@@ -72,6 +72,14 @@ def test_folders_without_a_name_before_them_are_nobody(enroll, gallery, several,
     assert enroll(folders[0].name, *folders[0].iterdir()).code == 0
 
 
+def test_a_face_that_was_cropped_otherwise_is_replaced(enroll, gallery, facectl, people):
+    assert enroll("Anna", people[0], "--no-detect").code == 0
+    ran = enroll("Anna", *people[:2])
+    assert f"Anna  {people[0]}  replaced" in ran.out
+    assert ran.err.startswith(f"1 photograph added, 1 replaced; {gallery} has 1 person now")
+    assert enrolled(facectl, gallery) == {"Anna": 2}
+
+
 def test_the_parts_of_a_split_are_nobody(enroll, gallery, several, tmp_path):
     for part in ("train", "val", "test"):
         shutil.copytree(several, tmp_path / "split" / part)

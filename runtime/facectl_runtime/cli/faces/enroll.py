@@ -146,7 +146,9 @@ def _show(row: "Enrolled", *, json: bool, quiet: bool) -> None:
 
 
 def _added(rows: "list[Enrolled]") -> str:
-    return f"{counted(sum(row.outcome == 'added' for row in rows), 'photograph')} added"
+    replaced = sum(row.outcome == "replaced" for row in rows)
+    also = f", {replaced:,} replaced" if replaced else ""
+    return f"{counted(sum(row.outcome == 'added' for row in rows), 'photograph')} added{also}"
 
 
 def _summary(gallery: Path, rows: "list[Enrolled]", people: int, after: str) -> str:
