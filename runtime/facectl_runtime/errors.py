@@ -3,7 +3,7 @@
 Every message is one line that names the value met, what is allowed and what to do.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def one_line(text: str) -> str:
@@ -73,6 +73,12 @@ def describe(left_out: Mapping[str, str], most: int = 3) -> str:
         names_of.setdefault(one_line(why), []).append(one_line(name)[:100] or "a row")
     more = [f"and {len(left_out) - most:,} more"] if len(left_out) > most else []
     return "; ".join([*(f"{', '.join(names)}: {why}" for why, names in names_of.items()), *more]) or "nothing"
+
+
+def few(words: Sequence[str], most: int = 10) -> str:
+    """Name the first ones, and say how many more there are."""
+    more = f" and {len(words) - most:,} more" if len(words) > most else ""
+    return f"{', '.join(words[:most])}{more}"
 
 
 def left_out_line(left_out: Mapping[str, str]) -> str:

@@ -12,7 +12,7 @@ from facectl_runtime import image
 from facectl_runtime.classifier import is_known
 from facectl_runtime.engines import Engine
 from facectl_runtime.engines.base import Pixels
-from facectl_runtime.errors import ImageError, UsageError, counted
+from facectl_runtime.errors import ImageError, UsageError, counted, few
 from facectl_runtime.labelled import CHANGED, Image
 from facectl_runtime.metrics import confusion, precision_recall_f1, wilson
 from facectl_runtime.pipeline import answers, decode_ahead, stacked
@@ -104,7 +104,7 @@ def answer_labelled(
     index = {label: number for number, label in enumerate(labels)}
     if unknown := sorted({item.label for item in images} - set(index)):
         raise UsageError(
-            f"the data has classes that the model has not: {', '.join(unknown)}; it has {', '.join(labels)}"
+            f"the data has classes that the model has not: {few(unknown)}; it has {few(labels)}; leave the others out"
         )
 
     load = labelled_loader(root, hashes or {}, lambda data: image.load(data, spec))

@@ -141,6 +141,12 @@ def test_a_class_that_the_model_has_not_is_named(model, classes, paint, facectl)
     assert ran.code == 2
     assert "violet" in ran.error()
     assert "red, green, blue" in ran.error()
+    for number in range(20):
+        paint(f"data/violet{number:02}/1.png", (200, 0, 200))
+    assert (
+        "violet07, violet08 and 11 more; it has red, green, blue; leave"
+        in facectl("evaluate", model, "--data", classes).error()
+    )
 
 
 def test_nothing_that_can_be_read_is_an_error(model, tmp_path, facectl):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from facectl_runtime.errors import UsageError, counted
+from facectl_runtime.errors import UsageError, counted, few
 from facectl_runtime.labelled import Chosen, Image, choose_images, class_folders, presplit
 from facectl_runtime.learnt import flattery, trained_split
 from facectl_runtime.sources import images_below, refuse_link
@@ -53,7 +53,7 @@ def known_and_unknown(
     if not known:
         raise UsageError(
             f"{chosen.root}: none of its images are of the model's classes, so that right answers cannot be counted; "
-            f"it has {', '.join(labels[:10])}{'…' if len(labels) > 10 else ''}"
+            f"it has {few(labels)}"
         )
     if unknown:
         passed = len(chosen.images) - len(known)
@@ -65,7 +65,8 @@ def known_and_unknown(
         others = [each for each in class_folders(data) if each.label not in labels]
     if not others:
         raise UsageError(
-            f"{chosen.root}: all its images are of the model's classes; give images of other things with --unknown DIR"
+            f"{chosen.what}: all are of the model's classes; give images of other things with --unknown DIR, or "
+            "--data, a folder that has other classes too"
         )
     return replace(chosen, images=known), replace(chosen, images=others, hashes={})
 

@@ -319,7 +319,7 @@ def test_what_cannot_be_measured_of_a_classifier_is_refused_at_once(calibrate, c
 @pytest.mark.usefixtures("never_answered")
 def test_images_that_do_not_fit_the_classifier(calibrate, classifier, known, unknown, tmp_path):
     ran = calibrate(classifier, "--data", known, *EASY)
-    assert "all its images are of the model's classes; give images of other things with --unknown DIR" in ran.error()
+    assert "all are of the model's classes; give images of other things with --unknown DIR" in ran.error()
     ran = calibrate(classifier, "--data", unknown, *EASY)
     assert "none of its images are of the model's classes" in ran.error()
     assert "it has red, green, blue" in ran.error()

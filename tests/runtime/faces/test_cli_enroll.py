@@ -278,6 +278,8 @@ def test_a_name_alone_is_no_photograph(enroll, several):
     ran = enroll("Anna")
     assert ran.code == 2
     assert ran.error() == "photographs of 'Anna'? give NAME IMAGE..., or one folder that has a folder a person"
+    ran = enroll(several / "nobody")
+    assert (ran.code, ran.error().startswith(f"{several / 'nobody'}: no such folder; give ")) == (2, True)
     folder = sorted(several.iterdir())[0]
     ran = enroll(folder)
     assert ran.code == 2

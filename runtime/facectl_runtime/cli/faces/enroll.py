@@ -103,6 +103,8 @@ def _photographs(words: Sequence[str]) -> "Iterator[Named]":
             raise UsageError(f"{film}: a video; people are enrolled from photographs, such as frames of it")
         return ((checked, source) for source in expand(sources))
     folder = Path(name)
+    if not folder.exists() and len(folder.parts) > 1:
+        raise UsageError(f"{name[:100]}: no such folder; give one that has a folder a person, or NAME IMAGE...")
     if not folder.is_dir():
         raise UsageError(f"photographs of {name[:100]!r}? give NAME IMAGE..., or one folder that has a folder a person")
     if not any(entry.is_dir() and not entry.name.startswith(".") for entry in folder.iterdir()):
