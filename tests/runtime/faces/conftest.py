@@ -163,3 +163,14 @@ def full(file):
         for number, name in enumerate(("Zoë", "Ann", "Zoë", "Zoë")):
             gallery.add(name, unit(1, number), f"{name}-{number}.jpg", digest(number))
     return file
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    return tmp_path / "family.gallery"
+
+
+@pytest.fixture
+def enroll(facectl, gallery, face_model):
+    """Give a function that enrols with the model that aligns faces."""
+    return lambda *words, model=face_model: facectl("faces", "enroll", gallery, *words, "--model", model)

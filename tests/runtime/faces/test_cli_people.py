@@ -16,17 +16,6 @@ from facectl_runtime.spec import Threshold
 THRESHOLD = Threshold(0.95, "cosine", 0.001, 5000, 0.4, 100)
 
 
-@pytest.fixture
-def gallery(tmp_path):
-    return tmp_path / "family.gallery"
-
-
-@pytest.fixture
-def enroll(facectl, gallery, face_model):
-    """Give a function that enrols with the model that aligns faces."""
-    return lambda *words, model=face_model: facectl("faces", "enroll", gallery, *words, "--model", model)
-
-
 # Who is there, and who no longer
 
 
