@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facectl_runtime.errors import ImageError, ModelError, UsageError, did_you_mean
+from facectl_runtime.errors import ImageError, ModelError, UsageError, did_you_mean, few
 from facectl_runtime.image import Pixels, load
 from facectl_trainer.framework import tensorflow
 from facectl_trainer.run import Run, read_run
@@ -214,8 +214,7 @@ def _trained_run(folder: Path) -> Run:
 def _index_of(label: str | None, labels: Sequence[str]) -> int | None:
     if label is None or label in labels:
         return None if label is None else labels.index(label)
-    known = ", ".join(labels[:20]) + (f" and {len(labels) - 20} more" if len(labels) > 20 else "")
-    raise UsageError(f"no label {label!r}{did_you_mean(label, labels)}; the model has {known}")
+    raise UsageError(f"no label {label!r}{did_you_mean(label, labels)}; the model has {few(labels, 20)}")
 
 
 def _kind(model: Any, name: str) -> str:

@@ -229,7 +229,7 @@ class Gallery:
         """Remove that photograph of a person, or all. Raises `UsageError` where there is none, or more than one."""
         if source is None:
             return self._database.execute("DELETE FROM photographs WHERE person = ?", (person,)).rowcount
-        begins = source.lower() if _BEGINS.fullmatch(source) else "-"
+        begins = source.lower() if _BEGINS.fullmatch(source) else "-"  # with which none begins
         query = "FROM photographs WHERE person = ? AND (source = ? OR substr(lower(hex(content)), 1, ?) = ?)"
         values = person, source, len(begins), begins
         found = self._database.execute(f"SELECT count(DISTINCT content) {query}", values).fetchone()[0]

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import msgspec
 
-from facectl_runtime.errors import UsageError, one_line, reason
+from facectl_runtime.errors import UsageError, few, one_line, reason
 from facectl_runtime.text import read_text
 
 COLUMNS = ("Anchor", "Positive", "Negative")
@@ -131,10 +131,9 @@ def check_images(listed: Path, data: Path, pairs: Sequence[Pair], most: int = 3)
     paths = dict.fromkeys(path for pair in pairs for path in (pair.a, pair.b))
     missing = [path for path in paths if not (data / path).is_file()]
     if missing:
-        names = ", ".join(one_line(path)[:100] for path in missing[:most])
-        more = f" and {len(missing) - most:,} more" if len(missing) > most else ""
+        names = few([one_line(path)[:100] for path in missing], most)
         raise UsageError(
-            f"{listed}: {len(missing):,} of its {len(paths):,} images are not below {data}: {names}{more}; give the "
+            f"{listed}: {len(missing):,} of its {len(paths):,} images are not below {data}: {names}; give the "
             "folder that their paths begin in"
         )
 

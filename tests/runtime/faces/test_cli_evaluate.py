@@ -2,12 +2,15 @@
 
 import shutil
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from PIL import Image
 
 from facectl_runtime.faces.evaluate import EmbeddingEvaluation
+from facectl_runtime.labelled import Image as Labelled
+from facectl_runtime.labelled import Split, content_hash
 from facectl_runtime.verification import Verification
 
 ABOUT = {"model", "engine", "device", "device_requested"}
@@ -155,6 +158,7 @@ def test_triplets(evaluate, twice, triplets):
     assert ran.code == 0
     first, second, third = ran.out.splitlines()
     assert first.startswith("accuracy ")
+    assert "±" not in first  # folds of triplets share people
     assert first.endswith("; 6 pairs of one person, 6 of two")
     assert second == "triplet loss 0.0000 at margin 0.2; the positive is the nearer in 100.0%"
     assert third == "12 photographs"
@@ -174,6 +178,23 @@ def test_the_loss_is_that_of_the_paper(evaluate, twice, triplets, facectl, face_
         losses.append(max(0, near - far + 1.5))
     assert found["triplet_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
     assert (found["margin"], found["in_order"]) == (1.5, 1.0)
+
+
+def test_of_photographs_it_was_trained_on_the_advice_can_be_taken(evaluate, twice, triplets, face_model, tmp_path):
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    model = shutil.copy(face_model, tmp_path / "run" / "export")
+    met = [Labelled(str(path.relative_to(twice)), path.parent.name) for path in sorted(twice.glob("*/*"))]
+    hashes = {image.path: content_hash(twice / image.path) for image in met}
+    split = Split(str(twice), {"train": met, "val": [], "test": met}, hashes)
+    (tmp_path / "run" / "split.json").write_bytes(msgspec.json.encode(split))
+    (tmp_path / "run" / "history.csv").write_text("epoch\n1\n")
+    said = f"facectl: {model}: 12 of 12 images are of its own train and val parts, and flatter it; "
+    ran = evaluate("--data", twice, "--triplets", triplets, model=model)
+    assert f"{said}list its test part (facectl data triplets --split RUN/split.json), or other" in ran.err
+    ran = evaluate("--data", twice, model=model)
+    assert f"{said}take its test part (--split RUN/split.json), or other photographs" in ran.err
+    assert ran.err.count("reading photographs") == 1
+    assert evaluate("--split", tmp_path / "run" / "split.json", model=model).code == 0
 
 
 # What is typed wrong

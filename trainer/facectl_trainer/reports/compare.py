@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from facectl_runtime.errors import UsageError
+from facectl_runtime.errors import UsageError, few
 from facectl_runtime.metrics import paired_drop
 from facectl_runtime.output import columns
 from facectl_trainer.reports import page
@@ -105,7 +105,7 @@ def write_compare(compared: Comparison, out: Path, force: bool = False) -> Path:
     sections = [_table_section(compared), _accuracy_section(compared), _curves_section(compared)]
     body = [
         page.title(f"{len(compared.rows)} runs compared"),
-        page.paragraph(f"{len(compared.labels)} classes: {_some(compared.labels)}."),
+        page.paragraph(f"{len(compared.labels)} classes: {few(compared.labels, 30)}."),
         *map(page.section, sections),
     ]
     write_whole(out, page.page("Runs compared", body, wide=True))
@@ -287,7 +287,3 @@ def _signed(gain: Gain | None) -> str:
 
 def _known(value: float, form: str) -> str:
     return format(value, form) if value == value else "–"
-
-
-def _some(labels: Sequence[str]) -> str:
-    return ", ".join(labels[:30]) + (f" and {len(labels) - 30} more" if len(labels) > 30 else "")
